@@ -1,0 +1,1 @@
+"""APX: governed API products in front of slow, costly or sensitive backends."""
