@@ -21,7 +21,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """A part of a resource's spec."""
 
 
-class Retry(Spec):
+class Retry(Spec, frozen=True, kw_only=True):
     """When and how often the worker calls the backend again: full-jitter exponential backoff."""
 
     attempts: int = 5
@@ -30,7 +30,7 @@ class Retry(Spec):
     max_backoff_s: float = 30.0
 
 
-class Backend(Spec):
+class Backend(Spec, frozen=True, kw_only=True):
     """Where a product's requests go. Paths are joined: `url` + the path under the product's base path."""
 
     url: str
@@ -48,7 +48,7 @@ class Backend(Spec):
     """Headers set on each call; never secrets: this file is public to the team."""
 
 
-class Route(Spec):
+class Route(Spec, frozen=True, kw_only=True):
     """One path template under the base path, and the methods that it takes."""
 
     path: str
@@ -59,7 +59,7 @@ class Route(Spec):
     max_body_bytes: int = 1_048_576
 
 
-class Async(Spec):
+class Async(Spec, frozen=True, kw_only=True):
     """How accepted requests of an async product wait and run."""
 
     lane: LaneKey = "org"
@@ -73,7 +73,7 @@ class Async(Spec):
     concurrency_per_org: int = 8
 
 
-class Jwt(Spec):
+class Jwt(Spec, frozen=True, kw_only=True):
     """A JSON Web Token that the edge verifies before anything else sees the request (RFC 7519)."""
 
     issuer: str
@@ -85,13 +85,13 @@ class Jwt(Spec):
     """The content of `jwks_file`, filled in when the catalog is loaded."""
 
 
-class Auth(Spec):
+class Auth(Spec, frozen=True, kw_only=True):
     """Who may call. An API key is always asked for; with `jwt` the bearer token too, and the key in `X-API-Key`."""
 
     jwt: Jwt | None = None
 
 
-class PolicyRef(Spec):
+class PolicyRef(Spec, frozen=True, kw_only=True):
     """The Rego package that decides (`data.<package>.decision`) and what it is shown of a request."""
 
     package: str
@@ -101,14 +101,14 @@ class PolicyRef(Spec):
     """Lower-case names of the request headers shown as `input.request.headers`."""
 
 
-class Slo(Spec):
+class Slo(Spec, frozen=True, kw_only=True):
     """What the product promises over 30 days."""
 
     availability_percent: float = 99.5
     latency_p99_ms: int | None = None
 
 
-class ProductSpec(Spec):
+class ProductSpec(Spec, frozen=True, kw_only=True):
     """An API product."""
 
     title: str
@@ -125,14 +125,14 @@ class ProductSpec(Spec):
     slo: Slo = Slo()
 
 
-class Rate(Spec):
+class Rate(Spec, frozen=True, kw_only=True):
     """A token bucket: `burst` tokens at most, refilled at `per_second`."""
 
     per_second: float
     burst: int
 
 
-class PlanSpec(Spec):
+class PlanSpec(Spec, frozen=True, kw_only=True):
     """Named limits that a product offers. Prices and quotas join them later."""
 
     title: str
@@ -143,7 +143,7 @@ class PlanSpec(Spec):
     """Higher is shed later."""
 
 
-class OrgSpec(Spec):
+class OrgSpec(Spec, frozen=True, kw_only=True):
     """A tenant: what it may use, under which plan, and where its data lives."""
 
     title: str
