@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -33,7 +33,7 @@ class Settings(BaseSettings):
 
     @property
     def store_url(self) -> str:
-        """The store's address, given or embedded."""
+        """Return the store's address, given or embedded."""
         return self.valkey_url or f"unix://{(self.home / 'run' / 'valkey.sock').absolute()}"
 
     @classmethod
@@ -42,8 +42,9 @@ class Settings(BaseSettings):
         try:
             return cls()
         except ValidationError as error:
-            lines = (
-                f"APX_{'_'.join(map(str, e['loc'])).upper()}={os.environ.get('APX_' + '_'.join(map(str, e['loc'])).upper(), '')!r}: {e['msg']}"
-                for e in error.errors()
-            )
-            raise Misconfigured("\n".join(lines)) from error
+            raise Misconfigured("\n".join(_explain(dict(e)) for e in error.errors())) from error
+
+
+def _explain(error: dict[str, Any]) -> str:
+    name = "APX_" + "_".join(map(str, error["loc"])).upper()
+    return f"{name}={os.environ.get(name, '')!r}: {error['msg']}"

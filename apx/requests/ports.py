@@ -64,7 +64,7 @@ class Bus(Protocol):
         ...
 
     async def depth(self) -> dict[tuple[str, str], int]:
-        """Waiting and running requests by (product, org)."""
+        """Count waiting and running requests by (product, org)."""
         ...
 
 
