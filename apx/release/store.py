@@ -1,0 +1,48 @@
+"""Where releases are kept: parts by content, and one signed envelope for each digest."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+import msgspec
+
+
+class Listed(msgspec.Struct, frozen=True, kw_only=True):
+    """One stored release, as `apx release list` shows it. Annotations are not signed."""
+
+    digest: str
+    product: str
+    stored_at: float
+    annotations: dict[str, str] = {}
+    """`commit`, `built_by`: for people; nothing is decided by them."""
+
+
+class ReleaseStore(Protocol):
+    """Content-addressed and append-only.
+
+    - Parts become visible whole or not at all, and before the envelope that names them.
+    - Writing what is there already is no error and changes nothing.
+    - Reads are not trusted: the caller verifies digests and signatures. A reader stops at `limit_bytes`.
+    - Raises `Unavailable` when the store does not answer, `NotFound` for what is not there.
+    """
+
+    async def put_blob(self, digest: str, content: bytes) -> None:
+        """Store one part under its digest."""
+        ...
+
+    async def get_blob(self, digest: str, limit_bytes: int) -> bytes:
+        """Return at most `limit_bytes` + 1 bytes of a part (one more shows that it is too long)."""
+        ...
+
+    async def put_release(self, listed: Listed, envelope: bytes) -> None:
+        """Store the signed envelope of a release."""
+        ...
+
+    async def get_release(self, digest: str) -> bytes:
+        """Return the envelope of a release, not verified."""
+        ...
+
+    def list_releases(self) -> AsyncIterator[Listed]:
+        """Yield every stored release, newest first."""
+        ...
