@@ -1,0 +1,182 @@
+"""Admission: route → identity → decision → limits. The first that says no ends it; what fails, refuses.
+
+No I/O: the key's record is found beforehand (`identity`), the answer is a value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+from urllib.parse import parse_qsl, unquote
+
+import msgspec
+
+from apx.admission.bodies import has_one_reading, is_json_type
+from apx.admission.keys import KeyRecord
+from apx.admission.routes import Match, RouteTree
+from apx.catalog.model import PlanSpec, ProductSpec, Rate, Route
+from apx.limits.bucket import Buckets, Taken
+from apx.policy.decision import Decision
+from apx.release.model import Release
+
+_MOST_QUERY_FIELDS = 256
+
+
+class Decider(Protocol):
+    """A policy, ready to decide."""
+
+    def decide(self, input_json: bytes) -> Decision:
+        """Return the decision for an input document. Never raises."""
+        ...
+
+    def close(self) -> None:
+        """Give its memory back."""
+        ...
+
+
+class LiveProduct:
+    """A product as it serves: its release, its routes as a tree, its policy ready to decide."""
+
+    def __init__(self, release: Release, policy: Decider) -> None:
+        manifest = release.manifest
+        self.name: str = manifest.product
+        self.digest: str = release.digest
+        self.spec: ProductSpec = manifest.spec
+        self.plans: dict[str, PlanSpec] = manifest.plans
+        self.routes = RouteTree(manifest.spec.routes)
+        self.policy = policy
+
+    def close(self) -> None:
+        """Give the policy's memory back."""
+        self.policy.close()
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """What admission sees of a request."""
+
+    method: str
+    path: str
+    """Under the base path, canonical."""
+    query: str
+    headers: Mapping[str, str]
+    client_ip: str
+    claims: bytes | None = None
+    """JSON of the JWT's claims, as the edge verified them."""
+    body: bytes = b""
+
+
+class Admitted(msgspec.Struct, frozen=True, kw_only=True):
+    """The request may go on."""
+
+    product: LiveProduct
+    route: Route
+    key: KeyRecord
+    plan: str
+    decision: Decision
+    taken: Taken
+    rate: Rate
+
+
+class Refused(msgspec.Struct, frozen=True, kw_only=True):
+    """The request may not go on: what the client sees (RFC 9457), and where it ended."""
+
+    status: int
+    code: str
+    detail: str
+    retry_after_s: int | None = None
+    taken: Taken | None = None
+    rate: Rate | None = None
+    policy_failed: bool = False
+    allow: tuple[str, ...] = ()
+
+
+def admit(product: LiveProduct, match: Match, key: KeyRecord, call: Call, buckets: Buckets) -> Admitted | Refused:
+    """Judge one request of a known caller on a known route."""
+    plan_name = key.plans.get(product.name, "")
+    plan = product.plans.get(plan_name)
+    if plan is None:
+        return _not_entitled(plan_name)
+    if len(call.body) > min(match.route.max_body_bytes, plan.max_body_bytes):
+        return Refused(status=413, code="body-too-large", detail="The body is larger than this route and plan allow.")
+    document = _input(product, match, key, plan_name, call)
+    if isinstance(document, Refused):
+        return document
+    decision = product.policy.decide(document)
+    if not decision.allow:
+        return _denied(decision)
+    taken = buckets.take(f"{key.id}/{product.name}", plan.rate, decision.cost)
+    if not taken.allowed:
+        return _over_limit(taken, plan.rate)
+    return Admitted(
+        product=product, route=match.route, key=key, plan=plan_name, decision=decision, taken=taken, rate=plan.rate
+    )
+
+
+def _not_entitled(plan: str) -> Refused:
+    if plan:
+        return Refused(status=403, code="plan-not-offered", detail="The product does not offer this key's plan.")
+    return Refused(status=403, code="product-not-entitled", detail="This key is not for this product.")
+
+
+def _denied(decision: Decision) -> Refused:
+    if decision.failed:
+        return Refused(status=403, code=decision.reason, detail="The request could not be judged.", policy_failed=True)
+    return Refused(status=403, code=decision.reason, detail=decision.detail or "The product's policy refuses this.")
+
+
+def _over_limit(taken: Taken, rate: Rate) -> Refused:
+    never = taken.retry_after_s == float("inf")
+    return Refused(
+        status=429,
+        code="quota-exceeded",
+        detail="This request costs more than the plan ever allows at once." if never else "The plan's rate is used up.",
+        retry_after_s=None if never else max(1, int(taken.retry_after_s + 0.999)),
+        taken=taken,
+        rate=rate,
+    )
+
+
+def _input(product: LiveProduct, match: Match, key: KeyRecord, plan: str, call: Call) -> bytes | Refused:
+    """Return the policy's input document (gitops/schemas/policy-input.json) as JSON."""
+    policy = product.spec.policy
+    try:
+        query = _query(call.query)
+        params = {name: unquote(value, errors="strict") for name, value in match.params.items()}
+    except ValueError:
+        return Refused(status=400, code="query-invalid", detail="The query is not percent-encoded UTF-8.")
+    document = msgspec.json.encode(
+        {
+            "org": key.org,
+            "region": key.region,
+            "product": product.name,
+            "plan": plan,
+            "key": {"id": key.id},
+            "request": {
+                "method": call.method,
+                "route": match.route.path,
+                "path": call.path,
+                "params": params,
+                "query": query,
+                "headers": {name: call.headers[name] for name in policy.headers if name in call.headers},
+                "client_ip": call.client_ip,
+            },
+        }
+    )
+    if call.claims is not None:
+        document = document[:-1] + b',"claims":' + call.claims + b"}"
+    if policy.body and call.body:
+        if not is_json_type(call.headers.get("content-type", "application/json")):
+            return Refused(status=415, code="body-not-json", detail="This product takes application/json.")
+        if not has_one_reading(call.body):
+            return Refused(status=400, code="body-invalid", detail="The body is not JSON with one reading (RFC 8259).")
+        document = document[:-1] + b',"body":' + call.body + b"}"
+    return document
+
+
+def _query(query: str) -> dict[str, list[str]]:
+    fields: dict[str, list[str]] = {}
+    if query:
+        pairs = parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=_MOST_QUERY_FIELDS)
+        for name, value in pairs:
+            fields.setdefault(name, []).append(value)
+    return fields

@@ -1,0 +1,99 @@
+"""Who is calling: from the credentials of a request to the record of its key."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Mapping
+
+import msgspec
+
+from apx.admission.keys import KeyRecord, KeyStore, sha256_of, well_formed
+from apx.clock import Clock
+from apx.errors import Unavailable
+
+_FRESH_S = 60.0
+_MOST = 100_000
+_RECONNECT_S = 0.5
+
+
+def presented_key(headers: Mapping[str, str], *, bearer_is_jwt: bool) -> str | None:
+    """Return the API key that a request carries, or None when there is none or there are two.
+
+    `Authorization: Bearer KEY` or `X-API-Key: KEY`. For a product with JWTs the bearer token is the JWT and the key
+    stands in `X-API-Key`. Two different keys are an attempt to be two callers at once: nobody.
+    """
+    header = headers.get("x-api-key")
+    authorization = headers.get("authorization")
+    if bearer_is_jwt or authorization is None:
+        return header
+    scheme, _, token = authorization.partition(" ")
+    if scheme.lower() != "bearer":
+        return None
+    token = token.strip()
+    return token if header is None or header == token else None
+
+
+class _Cached(msgspec.Struct, frozen=True):
+    record: KeyRecord | None
+    until: float
+
+
+class Identity:
+    """Keys that this process has seen lately.
+
+    A change of a key reaches the cache by push; a feed that breaks empties it. An entry is used for a minute at most.
+    The store being away is `Unavailable`, never an unknown key. Look-ups of the same key at the same time are one.
+    """
+
+    def __init__(self, store: KeyStore, clock: Clock, *, most: int = _MOST) -> None:
+        self._store = store
+        self._clock = clock
+        self._most = most
+        self._cache: OrderedDict[str, _Cached] = OrderedDict()
+        self._asked: dict[str, asyncio.Future[KeyRecord | None]] = {}
+
+    def recent(self, key: str) -> tuple[str, KeyRecord | None] | str:
+        """Return (hash, record) when the answer is known now, else the hash to `look_up`. Does no I/O."""
+        digest = sha256_of(key)
+        cached = self._cache.get(digest)
+        if cached is not None and cached.until > self._clock.monotonic():
+            return digest, cached.record
+        return (digest, None) if not well_formed(key) else digest
+
+    async def look_up(self, digest: str) -> KeyRecord | None:
+        """Ask the store for the key with this hash. Raises `Unavailable`."""
+        asked = self._asked.get(digest)
+        if asked is None:
+            asked = asyncio.ensure_future(self._store.find(digest))
+            self._asked[digest] = asked
+            asked.add_done_callback(lambda _: self._asked.pop(digest, None))
+        record = await asyncio.shield(asked)
+        self._cache[digest] = _Cached(record, self._clock.monotonic() + _FRESH_S)
+        self._cache.move_to_end(digest)
+        if len(self._cache) > self._most:
+            self._cache.popitem(last=False)
+        return record
+
+    async def identify(self, key: str) -> KeyRecord | None:
+        """Return the record of a key that is well formed, known and not expired. Raises `Unavailable`."""
+        recent = self.recent(key)
+        record = recent[1] if isinstance(recent, tuple) else await self.look_up(recent)
+        return record if record is not None and self.valid(record) else None
+
+    def valid(self, record: KeyRecord) -> bool:
+        """Tell whether a key has not expired."""
+        return record.expires_ms is None or self._clock.time() * 1000 < record.expires_ms
+
+    async def follow(self) -> None:
+        """Forget keys as they change, until cancelled."""
+        while True:
+            try:
+                async for digest in self._store.changes():
+                    if digest:
+                        self._cache.pop(digest, None)
+                    else:
+                        self._cache.clear()
+            except Unavailable:
+                self._cache.clear()
+            await asyncio.sleep(_RECONNECT_S)

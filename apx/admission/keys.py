@@ -1,0 +1,94 @@
+"""API keys: their form, and the record that stands for one.
+
+`apx_<environment>_<27 base62 digits><6 base62 digits>`: 160 random bits, then the CRC-32 of all before it, so that a
+scanner or the router rejects a typo without a look-up. Only the SHA-256 of a key is ever stored: with 160 random bits
+there is nothing to guess, and a slow hash would add milliseconds to each request.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import zlib
+from collections.abc import AsyncIterator, Callable
+from typing import Protocol
+
+import msgspec
+
+_DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_SECRET_DIGITS, _CHECK_DIGITS, _SECRET_BYTES = 27, 6, 20
+_FORM = re.compile(rf"apx_[a-z0-9]{{1,16}}_[0-9A-Za-z]{{{_SECRET_DIGITS + _CHECK_DIGITS}}}")
+MAX_KEY_CHARACTERS = 4 + 16 + 1 + _SECRET_DIGITS + _CHECK_DIGITS
+
+
+class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a key. The key itself is nowhere."""
+
+    id: str
+    """Public name of the key: `key_…`; safe in logs."""
+    sha256: str
+    org: str
+    region: str
+    plans: dict[str, str]
+    """Product → plan that this key may use it under."""
+    created_ms: int
+    note: str = ""
+    expires_ms: int | None = None
+
+
+class KeyStore(Protocol):
+    """Keys by their hash.
+
+    - `put` and `revoke` are durable when they return, and every process hears of them through `changes`.
+    - `find` of an unknown hash is None; a store that does not answer is `Unavailable`, never None.
+    """
+
+    async def find(self, sha256: str) -> KeyRecord | None:
+        """Return the record of the key with this hash."""
+        ...
+
+    async def put(self, record: KeyRecord) -> None:
+        """Store a new key."""
+        ...
+
+    async def revoke(self, key_id: str) -> KeyRecord | None:
+        """Forget a key for good; return what it was."""
+        ...
+
+    async def list_keys(self, org: str | None = None) -> list[KeyRecord]:
+        """Return all keys, or an org's."""
+        ...
+
+    def changes(self) -> AsyncIterator[str]:
+        """Yield the hash of each key that changed from now on; an empty string where some may have been missed."""
+        ...
+
+
+def mint(environment: str, random_bytes: Callable[[int], bytes]) -> str:
+    """Make a new key."""
+    body = f"apx_{environment}_{_base62(int.from_bytes(random_bytes(_SECRET_BYTES)), _SECRET_DIGITS)}"
+    return body + _check(body)
+
+
+def well_formed(key: str) -> bool:
+    """Tell whether `key` has the form of a key and its checksum fits. Never raises."""
+    if len(key) > MAX_KEY_CHARACTERS or _FORM.fullmatch(key) is None:
+        return False
+    return _check(key[:-_CHECK_DIGITS]) == key[-_CHECK_DIGITS:]
+
+
+def sha256_of(key: str) -> str:
+    """Return the hash under which a key is stored."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def _check(body: str) -> str:
+    return _base62(zlib.crc32(body.encode()), _CHECK_DIGITS)
+
+
+def _base62(number: int, digits: int) -> str:
+    text = ""
+    for _ in range(digits):
+        number, digit = divmod(number, 62)
+        text = _DIGITS[digit] + text
+    return text

@@ -1,0 +1,145 @@
+"""Keep a process's releases as the store says, and keep serving when the store or a release is bad.
+
+Every process that needs releases (edge, router, worker) follows the same way: what is new is loaded, verified and
+prepared beside what serves; only then does it take its place. What fails stays out, and the last known good goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import msgspec
+import structlog
+
+from apx.clock import Clock
+from apx.errors import ApxError, Unavailable
+from apx.release.load import Loader
+from apx.release.model import Release
+from apx.rollout.active import RolloutStore, Snapshot
+
+T = TypeVar("T")
+_log = structlog.get_logger(__name__)
+_RETRY_S = 1.0
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """Why a release that should be live is not."""
+
+    digest: str
+    reason: str
+
+
+class Follower(Generic[T]):
+    """The live releases of this process, each prepared by `prepare` (and put away by `retire`).
+
+    `current` maps product → prepared value and is replaced whole, never changed: who holds it sees one state.
+    `refused` maps product → why its new release is not served. `settled` is set once the first snapshot was worked
+    through, from the store or from the last known good on disk.
+    """
+
+    def __init__(
+        self,
+        store: RolloutStore,
+        loader: Loader,
+        *,
+        prepare: Callable[[Release], T],
+        retire: Callable[[T], None] = lambda _: None,
+        last_known_good: Path,
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._loader = loader
+        self._prepare = prepare
+        self._retire = retire
+        self._path = last_known_good
+        self._clock = clock
+        self._digests: dict[str, str] = {}
+        self._contact: float | None = None
+        self.revision = -1
+        self.current: dict[str, T] = {}
+        self.refused: dict[str, Refusal] = {}
+        self.settled = asyncio.Event()
+
+    @property
+    def age_s(self) -> float:
+        """Return the seconds since the store last answered; infinite when it never did."""
+        return float("inf") if self._contact is None else self._clock.monotonic() - self._contact
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """Return product → digest of what serves."""
+        return dict(self._digests)
+
+    async def run(self) -> None:
+        """Follow until cancelled."""
+        async for _ in self.changes():
+            pass
+
+    async def changes(self) -> AsyncIterator[dict[str, T]]:
+        """Follow, and yield `current` after each change that was worked through."""
+        try:
+            snapshot = await self._store.read()
+        except Unavailable as error:
+            snapshot = self._remembered()
+            _log.warning("rollouts.unavailable", detail=str(error), products=len(snapshot.products))
+            yield await self._apply(snapshot)
+        while True:
+            try:
+                async for snapshot in self._store.watch():
+                    self._contact = self._clock.monotonic()
+                    if snapshot.revision != self.revision or self.refused:
+                        yield await self._apply(snapshot)
+                        self.revision = snapshot.revision
+            except Unavailable as error:
+                _log.warning("rollouts.unavailable", detail=str(error), products=len(self.current))
+            await asyncio.sleep(_RETRY_S)
+
+    async def _apply(self, snapshot: Snapshot) -> dict[str, T]:
+        current, digests, refused = dict(self.current), dict(self._digests), {}
+        replaced = []
+        for product, active in snapshot.products.items():
+            if digests.get(product) == active.stable:
+                continue
+            try:
+                prepared = self._prepare(await self._loader.load(active.stable, product))
+            except ApxError as error:
+                refused[product] = Refusal(active.stable, str(error))
+                if self.refused.get(product) != refused[product]:
+                    _log.error("release.refused", product=product, digest=active.stable, reason=str(error))
+                continue
+            if product in current:
+                replaced.append(current[product])
+            current[product], digests[product] = prepared, active.stable
+            _log.info("release.live", product=product, digest=active.stable, revision=active.revision)
+        for product in set(current) - set(snapshot.products):
+            replaced.append(current.pop(product))
+            del digests[product]
+        self.current, self._digests, self.refused = current, digests, refused
+        for old in replaced:
+            self._retire(old)
+        self._remember(snapshot)
+        self.settled.set()
+        return current
+
+    def _remember(self, snapshot: Snapshot) -> None:
+        served = {
+            name: msgspec.structs.replace(active, stable=self._digests[name])
+            for name, active in snapshot.products.items()
+            if name in self._digests
+        }
+        draft = self._path.with_suffix(".draft")
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            draft.write_bytes(msgspec.json.encode(msgspec.structs.replace(snapshot, products=served)))
+            draft.replace(self._path)
+        except OSError as error:
+            _log.warning("rollouts.not-remembered", path=str(self._path), detail=str(error))
+
+    def _remembered(self) -> Snapshot:
+        try:
+            return msgspec.json.decode(self._path.read_bytes(), type=Snapshot)
+        except (OSError, msgspec.MsgspecError):
+            return Snapshot()
