@@ -1,0 +1,10 @@
+# METADATA
+# description: Who is kept out of every product, whatever its own policy says.
+package lib.access
+
+suspended if input.org in data.lib.access.suspended_orgs
+
+blocked_address if {
+	some network in data.lib.access.blocked_networks
+	net.cidr_contains(network, input.request.client_ip)
+}
