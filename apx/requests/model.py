@@ -109,6 +109,8 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     """1 for the first; a worker's crash counts."""
     fence: int
     """Grows with each lease of the lane; writes with an older one are refused."""
+    crashes: int = 0
+    """How many of the earlier attempts ended without a word: the lease ran out, as when a worker is killed."""
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
