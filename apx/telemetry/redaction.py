@@ -1,0 +1,79 @@
+"""What never reaches a log line or a span: fields by their name, credentials by their form.
+
+Names: anything that holds an authorization, API key, token, secret, password, cookie or body is dropped, at any depth;
+what only measures or names it (`body_bytes`, `key_id`, `token_type`) stays. Values: API keys, bearer and basic
+credentials, JSON Web Tokens and credentials in a query are masked in the finished text, wherever they stand.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+_DEPTH = 6
+_PLAIN = frozenset({str, int, float, bool, type(None)})
+_SECRET_WORDS = frozenset(
+    {"authorization", "cookie", "cookies", "secret", "secrets", "token", "tokens", "password", "passwd", "passphrase"}
+    | {"credential", "credentials", "apikey", "apikeys", "body", "bodies", "jwt", "bearer", "payload"}
+)
+_MEASURES = frozenset({"bytes", "count", "id", "ids", "ms", "s", "seconds", "type", "total", "len", "length", "size"})
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+
+_SECRETS = re.compile(
+    rb"""(?ix)
+      (apx_[a-z0-9]{1,16}_) [0-9a-z]{12,}
+    | ((?:bearer|basic) (?:\s|%20|\+)+ ) [^\s"\\,;&]+
+    | (eyJ) [\w-]{8,} \. [\w-]+ (?:\.[\w-]*)*
+    | ((?:api[-_]?key|access[-_]?key|key|token|secret|password|passwd|signature|sig|auth) =) [^\s"\\&;,]+
+    """
+)
+
+
+@lru_cache(maxsize=4096)
+def forbidden(name: str) -> bool:
+    """Tell whether a field of this name may not be shown."""
+    words = _CAMEL.sub("_", name).replace("-", "_").replace(".", "_").lower().split("_")
+    if words[-1] in _MEASURES:
+        return False
+    return not _SECRET_WORDS.isdisjoint(words) or "api_key" in "_".join(words) or words[-2:] == ["private", "key"]
+
+
+def clean(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields without the forbidden ones, at every depth."""
+    return {
+        name: value if type(value) in _PLAIN else _deep(value, _DEPTH)
+        for name, value in fields.items()
+        if not forbidden(name)
+    }
+
+
+def mask(text: bytes) -> bytes:
+    """Return the text with every credential in it replaced by what it is and `***`."""
+    lower = text.lower()  # five searches in C before the one pattern: 0.3 µs where there is nothing to mask
+    if b"apx_" in lower or b"eyj" in lower or b"bearer" in lower or b"basic" in lower or b"=" in lower:
+        return _SECRETS.sub(_masked, text)
+    return text
+
+
+def mask_text(text: str) -> str:
+    """Like `mask`, for text."""
+    return mask(text.encode("utf-8", "replace")).decode("utf-8", "replace")
+
+
+def _masked(match: re.Match[bytes]) -> bytes:
+    return next(group for group in match.groups() if group is not None) + b"***"
+
+
+def _deep(value: Any, depth: int) -> Any:
+    if isinstance(value, (Mapping, list, tuple, set, frozenset)) and depth == 0:
+        return "…"
+    if isinstance(value, Mapping):
+        named = ((str(name), inner) for name, inner in value.items())
+        return {name: _deep(inner, depth - 1) for name, inner in named if not forbidden(name)}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_deep(inner, depth - 1) for inner in value]
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return f"<{len(value)} bytes>"
+    return value
