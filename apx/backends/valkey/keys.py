@@ -1,0 +1,72 @@
+"""Keys in Valkey: `apx:key:<sha256>` holds a record, `apx:keys` maps id → sha256. The `KeyStore` port."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import msgspec
+from valkey.asyncio import Valkey
+
+from apx.admission.keys import KeyRecord
+from apx.backends.valkey.connection import unavailable
+from apx.backends.valkey.feed import listen
+
+_INDEX, _CHANNEL = "apx:keys", "apx:keys:changed"
+
+
+class ValkeyKeys:
+    """Each change is one transaction that also tells every process."""
+
+    def __init__(self, client: Valkey) -> None:
+        self._client = client
+
+    async def find(self, sha256: str) -> KeyRecord | None:
+        """Return the record of the key with this hash."""
+        with unavailable("looking up a key"):
+            found = await self._client.get(_name(sha256))
+        return None if found is None else msgspec.msgpack.decode(found, type=KeyRecord)
+
+    async def put(self, record: KeyRecord) -> None:
+        """Store a new key."""
+        with unavailable("storing a key"):
+            async with self._client.pipeline(transaction=True) as step:
+                step.set(_name(record.sha256), msgspec.msgpack.encode(record))
+                step.hset(_INDEX, record.id, record.sha256)
+                step.publish(_CHANNEL, record.sha256)
+                await step.execute()
+
+    async def revoke(self, key_id: str) -> KeyRecord | None:
+        """Forget a key for good; return what it was."""
+        with unavailable("revoking a key"):
+            sha256 = await self._client.hget(_INDEX, key_id)
+            if sha256 is None:
+                return None
+            record = await self.find(sha256.decode())
+            async with self._client.pipeline(transaction=True) as step:
+                step.delete(_name(sha256.decode()))
+                step.hdel(_INDEX, key_id)
+                step.publish(_CHANNEL, sha256)
+                await step.execute()
+        return record
+
+    async def list_keys(self, org: str | None = None) -> list[KeyRecord]:
+        """Return all keys, or an org's."""
+        with unavailable("listing keys"):
+            hashes = await self._client.hvals(_INDEX)
+            found = await self._client.mget([_name(sha256.decode()) for sha256 in hashes]) if hashes else []
+        records = [msgspec.msgpack.decode(item, type=KeyRecord) for item in found if item is not None]
+        return sorted((r for r in records if org in (None, r.org)), key=lambda r: (r.org, r.created_ms, r.id))
+
+    async def changes(self) -> AsyncIterator[str]:
+        """Yield the hash of each key that changed; an empty string at the start of each connection."""
+        fresh = True
+        async for message in listen(self._client, _CHANNEL):
+            if message is not None:
+                yield message.decode()
+            elif fresh:
+                yield ""
+            fresh = False
+
+
+def _name(sha256: str) -> str:
+    return f"apx:key:{sha256}"

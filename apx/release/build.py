@@ -1,0 +1,137 @@
+"""Build releases: compile the policy, run its tests, put spec, plans and policy together, sign, store.
+
+The same tree and the same compiler give the same digest on any machine: the manifest holds no time, no path, no commit.
+The commit is an annotation beside the signed content, so that a commit that does not touch a product does not make a
+new release of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from apx.catalog.model import Catalog, Product
+from apx.clock import Clock
+from apx.errors import InvalidCatalog, PolicyRejected
+from apx.policy.capabilities import capabilities_digest
+from apx.policy.compile import CompiledPolicy, compile_policy
+from apx.policy.opa import Opa
+from apx.policy.run_tests import PolicyTestReport, run_tests
+from apx.release.digest import blob_of, canonical, digest_of
+from apx.release.model import PAYLOAD_TYPE, Compiler, Manifest, PolicyArtifact, TestReport
+from apx.release.signing import Signer, seal
+from apx.release.store import Listed, ReleaseStore
+
+
+class Built(msgspec.Struct, frozen=True, kw_only=True):
+    """One release as it was built and stored."""
+
+    product: str
+    digest: str
+    new: bool
+    """The store did not have it yet."""
+
+
+class Builder:
+    """Builds releases of a catalog's products."""
+
+    def __init__(
+        self,
+        *,
+        opa: Opa,
+        store: ReleaseStore,
+        signer: Signer,
+        cache_dir: Path,
+        clock: Clock,
+        annotations: Mapping[str, str],
+    ) -> None:
+        self._opa = opa
+        self._store = store
+        self._signer = signer
+        self._cache_dir = cache_dir
+        self._clock = clock
+        self._annotations = dict(annotations)
+
+    async def build(self, catalog: Catalog, products: Iterable[str] | None = None) -> AsyncIterator[Built]:
+        """Yield each release once it is stored.
+
+        Everything is compiled and tested before the first one is stored: a broken tree changes nothing.
+        Raises `PolicyRejected` with all that is wrong, `InvalidCatalog` for an unknown product, `Unavailable`.
+        """
+        wanted = _wanted(catalog, products)
+        policies = Path(catalog.root) / "policies"
+        packages = sorted({product.spec.policy.package for product in wanted})
+        reports, compiled = await asyncio.gather(
+            asyncio.to_thread(self._test, policies, packages), self._compile(policies, packages)
+        )
+        compiler = Compiler(opa=self._opa.version(), capabilities=capabilities_digest())
+        known = {listed.digest async for listed in self._store.list_releases()}
+        for product in wanted:
+            package = product.spec.policy.package
+            manifest = _manifest(catalog, product, compiled[package], reports[package], compiler)
+            yield await self._put(manifest, compiled[package], known)
+
+    async def _compile(self, policies: Path, packages: list[str]) -> dict[str, CompiledPolicy]:
+        """Compile each package once, as many at a time as there are processors."""
+        gate = asyncio.Semaphore(os.cpu_count() or 1)
+
+        async def one(package: str) -> CompiledPolicy | PolicyRejected:
+            async with gate:
+                try:
+                    return await asyncio.to_thread(
+                        compile_policy, self._opa, policies, package, cache_dir=self._cache_dir
+                    )
+                except PolicyRejected as error:
+                    return error
+
+        results = dict(zip(packages, await asyncio.gather(*map(one, packages)), strict=True))
+        errors = [str(result) for result in results.values() if isinstance(result, PolicyRejected)]
+        if errors:
+            raise PolicyRejected("\n".join(errors))
+        return {name: result for name, result in results.items() if isinstance(result, CompiledPolicy)}
+
+    def _test(self, policies: Path, packages: list[str]) -> dict[str, PolicyTestReport]:
+        return {package: run_tests(self._opa, policies, package) for package in packages}
+
+    async def _put(self, manifest: Manifest, policy: CompiledPolicy, known: set[str]) -> Built:
+        payload = canonical(manifest)
+        digest = digest_of(payload)
+        if digest in known:
+            return Built(product=manifest.product, digest=digest, new=False)
+        await self._store.put_blob(manifest.policy.wasm.digest, policy.wasm)
+        await self._store.put_blob(manifest.policy.data.digest, policy.data)
+        listed = Listed(
+            digest=digest, product=manifest.product, stored_at=self._clock.time(), annotations=self._annotations
+        )
+        await self._store.put_release(listed, seal(PAYLOAD_TYPE, payload, self._signer))
+        return Built(product=manifest.product, digest=digest, new=True)
+
+
+def _wanted(catalog: Catalog, products: Iterable[str] | None) -> list[Product]:
+    if products is None:
+        return [catalog.products[name] for name in sorted(catalog.products)]
+    names = sorted(set(products))
+    unknown = [name for name in names if name not in catalog.products]
+    if unknown:
+        known = ", ".join(sorted(catalog.products))
+        raise InvalidCatalog(f"no product {', '.join(map(repr, unknown))} in {catalog.root}; there are: {known}")
+    return [catalog.products[name] for name in names]
+
+
+def _manifest(
+    catalog: Catalog, product: Product, policy: CompiledPolicy, report: PolicyTestReport, compiler: Compiler
+) -> Manifest:
+    return Manifest(
+        product=product.name,
+        spec=product.spec,
+        plans={name: catalog.plans[name].spec for name in product.spec.plans},
+        policy=PolicyArtifact(
+            package=policy.package, wasm=blob_of(policy.wasm), data=blob_of(policy.data), pure=policy.pure
+        ),
+        compiler=compiler,
+        tests=TestReport(passed=report.passed, coverage_percent=report.coverage_percent),
+    )

@@ -1,0 +1,206 @@
+"""The router's ASGI application: plain callables from scope to answer, the hot path at the top."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import structlog
+
+from apx.admission.admit import Admitted, LiveProduct, Refused, admit
+from apx.admission.identity import Identity
+from apx.admission.routes import BasePaths
+from apx.clock import Clock
+from apx.errors import ApxError
+from apx.limits.bucket import Buckets
+from apx.requests.model import Progress, Result
+from apx.telemetry import metrics
+from apx.telemetry.tracing import child
+from services.router import operation, prefer, replies
+from services.router.accept import Accepted, AcceptedCall, Acceptor
+from services.router.asgi import (
+    BodyTooLarge,
+    ClientGone,
+    Receive,
+    Reply,
+    Scope,
+    Send,
+    decode_headers,
+    read_body,
+    send_reply,
+)
+from services.router.caller import Target, call_of, find_caller, find_target
+from services.router.exchange import Exchange
+from services.router.requests_api import RequestsApi
+
+_ADMIT = "/-/admit"
+_REQUESTS = "/v1/requests/"
+_log = structlog.get_logger(__name__)
+
+
+class Router:
+    """Admits requests and answers for them. One event loop, one instance."""
+
+    def __init__(
+        self,
+        *,
+        identity: Identity,
+        buckets: Buckets,
+        acceptor: Acceptor,
+        requests: RequestsApi,
+        ready: Callable[[], bool],
+        clock: Clock,
+        longest_wait_s: float,
+        log_requests: bool,
+    ) -> None:
+        self._identity = identity
+        self._buckets = buckets
+        self._acceptor = acceptor
+        self._requests = requests
+        self._ready = ready
+        self._clock = clock
+        self._longest_wait_s = longest_wait_s
+        self._log_requests = log_requests
+        self._products: BasePaths[LiveProduct] = BasePaths(())
+
+    def serve(self, products: Mapping[str, LiveProduct]) -> None:
+        """Serve these products from now on; requests under way keep the release that admitted them."""
+        self._products = BasePaths((live.spec.base_path, live) for live in products.values())
+        metrics.know_products(products)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one ASGI connection."""
+        if scope["type"] != "http":
+            return
+        path: str = scope["raw_path"].decode("latin-1").partition("?")[0]
+        if path in ("/healthz", "/readyz"):
+            return await send_reply(send, self._health(path))
+        headers = decode_headers(scope["headers"])
+        exchange = Exchange(scope, headers or {}, path, self._clock)
+        try:
+            await self._answer(exchange, headers, path, receive, send)
+        except ApxError as error:
+            _log.warning("request.failed", request_id=exchange.request_id, error=error.code, detail=str(error))
+            await self._give_up(exchange, send, replies.failed(error, exchange.request_id))
+        except ClientGone:
+            exchange.code = "client-gone"
+        except Exception:
+            _log.exception("request.crashed", request_id=exchange.request_id)
+            await self._give_up(exchange, send, replies.failed(ApxError("crashed"), exchange.request_id))
+        finally:
+            exchange.tell(self._clock, log=self._log_requests)
+        return None
+
+    async def _answer(
+        self, exchange: Exchange, headers: Mapping[str, str] | None, path: str, receive: Receive, send: Send
+    ) -> None:
+        if headers is None:
+            detail = "A field that may stand once stands twice."
+            return await exchange.reply(send, replies.problem(400, "header-repeated", detail, exchange.request_id))
+        if path.startswith(_REQUESTS):
+            return await self._requests.handle(exchange, path, receive, send)
+        if path.startswith(_ADMIT):
+            return await exchange.reply(send, await self._admit_sync(exchange, path.removeprefix(_ADMIT)))
+        admitted = await self._admitted(exchange, path, receive)
+        if isinstance(admitted, Refused):
+            return await exchange.reply(send, replies.refused(admitted, exchange.request_id))
+        return await self._accept(exchange, *admitted, send)
+
+    async def _admitted(
+        self, exchange: Exchange, path: str, receive: Receive
+    ) -> Refused | tuple[Admitted, AcceptedCall]:
+        target = find_target(self._products, exchange.method, path)
+        if isinstance(target, Refused):
+            return target
+        exchange.product, exchange.release = target.product.name, target.product.digest
+        if target.product.spec.mode != "async":
+            return _moving(exchange.product)
+        try:
+            body = await read_body(receive, target.match.route.max_body_bytes)
+        except BodyTooLarge:
+            return Refused(status=413, code="body-too-large", detail="The body is larger than this route allows.")
+        admitted = await self._judge(exchange, target, body)
+        if isinstance(admitted, Refused):
+            return admitted
+        return admitted, AcceptedCall(
+            target=target,
+            method=exchange.method,
+            query=exchange.query,
+            headers=exchange.headers,
+            body=body,
+            traceparent=child(exchange.traceparent),
+        )
+
+    async def _judge(self, exchange: Exchange, target: Target, body: bytes) -> Admitted | Refused:
+        bearer_is_jwt = target.product.spec.auth.jwt is not None
+        caller = await find_caller(self._identity, exchange.headers, bearer_is_jwt=bearer_is_jwt)
+        if isinstance(caller, Refused):
+            return self._count(exchange, caller)
+        exchange.caller = caller
+        call = call_of(target, exchange.method, exchange.query, exchange.headers, body)
+        if isinstance(call, Refused):
+            return self._count(exchange, call)
+        return self._count(exchange, admit(target.product, target.match, caller, call, self._buckets))
+
+    def _count(self, exchange: Exchange, answer: Admitted | Refused) -> Admitted | Refused:
+        outcome, code = ("refused", answer.code) if isinstance(answer, Refused) else ("admitted", "ok")
+        metrics.ADMISSIONS.inc(exchange.product, outcome, code)
+        metrics.ADMISSION_DURATION.observe(self._clock.monotonic() - exchange.started, outcome)
+        return answer
+
+    async def _accept(self, exchange: Exchange, admitted: Admitted, call: AcceptedCall, send: Send) -> None:
+        accepted = await self._acceptor.accept(admitted, call)
+        limits = replies.limit_fields(admitted.taken, admitted.rate)
+        if isinstance(accepted, Refused):
+            reply = replies.refused(accepted, exchange.request_id)
+            return await exchange.reply(send, reply)
+        exchange.operation_id = accepted.id
+        metrics.ACCEPT_DURATION.observe(self._clock.monotonic() - exchange.started, exchange.product)
+        wish = prefer.parse(exchange.headers.get("prefer"), self._longest_wait_s)
+        place = ("location", operation.location(accepted.id))
+        fields = (*limits, place, ("preference-applied", wish.applied)) if wish.applied else (*limits, place)
+        progress: Progress = Progress(state="accepted")
+        if wish.wait_s or accepted.duplicate:
+            current = await self._requests.current_of(accepted.id, wish.wait_s)
+            if isinstance(current, Result) and wish.wait_s:
+                return await self._requests.reply_with_result(exchange, current, fields, send)
+            if isinstance(current, Result):
+                return await exchange.reply(send, replies.json_reply(202, operation.finished(current), fields))
+            progress = current or progress
+        document = operation.pending(accepted.id, exchange.product, exchange.release, accepted.accepted_ms, progress)
+        return await exchange.reply(send, replies.json_reply(202, document, (*fields, ("retry-after", "1"))))
+
+    async def _admit_sync(self, exchange: Exchange, path: str) -> Reply:
+        """Answer the edge's question (ext_authz): 200 with the fields for the backend, or the refusal to pass on."""
+        exchange.path = path
+        target = find_target(self._products, exchange.method, path)
+        if isinstance(target, Refused):
+            return replies.refused(target, exchange.request_id)
+        exchange.product, exchange.release = target.product.name, target.product.digest
+        if target.product.spec.mode != "sync":
+            return replies.refused(_moving(exchange.product), exchange.request_id)
+        admitted = await self._judge(exchange, target, b"")
+        if isinstance(admitted, Refused):
+            return replies.refused(admitted, exchange.request_id)
+        fields = (
+            *admitted.decision.headers.items(),
+            *replies.limit_fields(admitted.taken, admitted.rate),
+            ("x-envoy-auth-headers-to-remove", "authorization,x-api-key,cookie,x-apx-jwt-payload"),
+        )
+        return Reply(status=200, headers=fields)
+
+    def _health(self, path: str) -> Reply:
+        if path == "/healthz" or self._ready():
+            return replies.json_reply(200, {"status": "ok"})
+        return replies.problem(503, "not-ready", "No verified release serves yet.", "", (("retry-after", "1"),))
+
+    async def _give_up(self, exchange: Exchange, send: Send, reply: Reply) -> None:
+        """Answer an error of ours, when the answer has not begun yet."""
+        if exchange.status == 0:
+            await exchange.reply(send, reply)
+
+
+def _moving(product: str) -> Refused:
+    """Answer while the edge and the router do not yet agree on how a product is served."""
+    return Refused(
+        status=503, code="product-moving", detail=f"{product} is changing how it is served.", retry_after_s=1
+    )

@@ -1,0 +1,82 @@
+"""The few ASGI types that the hot path uses, and how it reads and answers."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any
+
+import msgspec
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+HeaderList = list[tuple[bytes, bytes]]
+
+
+class BodyTooLarge(Exception):
+    """More bytes than the route takes."""
+
+
+class ClientGone(Exception):
+    """The client went away before its body was whole."""
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
+    """One whole answer."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+    code: str = ""
+    """The problem's code, for the log and the metrics."""
+
+
+async def read_body(receive: Receive, most_bytes: int) -> bytes:
+    """Return the whole body. Raises `BodyTooLarge` as soon as it is one byte too long, `ClientGone`."""
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise ClientGone
+    body: bytes = message.get("body", b"")
+    if len(body) > most_bytes:
+        raise BodyTooLarge
+    if not message.get("more_body", False):
+        return body
+    parts = bytearray(body)
+    while message.get("more_body", False):
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        parts += message.get("body", b"")
+        if len(parts) > most_bytes:
+            raise BodyTooLarge
+    return bytes(parts)
+
+
+async def send_reply(send: Send, reply: Reply) -> None:
+    """Send a whole answer with its length."""
+    headers = encode(reply.headers)
+    headers.append((b"content-length", b"%d" % len(reply.body)))
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": reply.body})
+
+
+def encode(headers: Iterable[tuple[str, str]]) -> HeaderList:
+    """Return header fields as ASGI wants them."""
+    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+
+
+def decode_headers(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str] | None:
+    """Return header fields by lower-case name, or None when one that names the caller stands twice."""
+    fields: dict[str, str] = {}
+    for raw_name, raw_value in pairs:
+        name = raw_name.decode("latin-1")
+        if name in fields:
+            if name in _ONCE:
+                return None
+            fields[name] += ", " + raw_value.decode("latin-1")
+        else:
+            fields[name] = raw_value.decode("latin-1")
+    return fields
+
+
+_ONCE = frozenset({"authorization", "x-api-key", "idempotency-key", "content-type", "x-apx-jwt-payload", "host"})

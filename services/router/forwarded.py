@@ -1,0 +1,51 @@
+"""Which of a client's header fields go on to the backend."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+_HOP_BY_HOP = frozenset(
+    {
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+_OURS = frozenset(
+    {
+        "accept-encoding",  # results are kept as the backend sends them
+        "authorization",
+        "content-length",
+        "cookie",
+        "expect",
+        "forwarded",
+        "host",
+        "idempotency-key",
+        "prefer",
+        "traceparent",
+        "tracestate",
+        "x-api-key",
+        "x-real-ip",
+        "x-request-id",
+    }
+)
+_DROPPED = _HOP_BY_HOP | _OURS
+_PREFIXES = ("x-apx-", "x-envoy-", "x-forwarded-")
+
+
+def end_to_end(headers: Mapping[str, str], added: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """Return the client's end-to-end fields without credentials (RFC 9110, section 7.6.1), then what is `added`."""
+    named = headers.get("connection")
+    dropped = _DROPPED if named is None else _DROPPED | {name.strip().lower() for name in named.split(",")}
+    fields = [
+        (name, value)
+        for name, value in headers.items()
+        if name not in dropped and name not in added and not name.startswith(_PREFIXES)
+    ]
+    return (*fields, *added.items())

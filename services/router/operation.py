@@ -1,0 +1,79 @@
+"""An accepted request as its client sees it: a long-running operation in the shape of AIP-151."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from apx.requests.model import Progress, Result
+from services.router import replies
+from services.router.asgi import Reply
+
+_GONE = {
+    "cancelled": (410, "request-cancelled", "The request was cancelled."),
+    "expired": (504, "request-expired", "The request's deadline passed before it could run."),
+}
+
+
+def location(request_id: str) -> str:
+    """Return where an accepted request is found."""
+    return f"/v1/requests/{request_id}"
+
+
+def pending(request_id: str, product: str, release: str, accepted_ms: int, progress: Progress) -> dict[str, Any]:
+    """Return the document of a request that has no result yet."""
+    return _document(request_id, product, release, progress.state, accepted_ms, progress.started_ms, None)
+
+
+def finished(result: Result) -> dict[str, Any]:
+    """Return the document of a request that has one; where the backend answered, `response` says with what."""
+    document = _document(
+        result.id,
+        result.product,
+        result.release,
+        result.state,
+        result.accepted_ms,
+        result.started_ms,
+        result.finished_ms,
+    )
+    if result.error is not None:
+        document["error"] = {"code": result.error.code, "detail": result.error.detail}
+    if result.status is not None:
+        document["response"] = {
+            "status": result.status,
+            "size_bytes": result.body_bytes,
+            "location": f"{location(result.id)}/result",
+        }
+    return document
+
+
+def without_answer(result: Result, request_id: str) -> Reply:
+    """Answer for the result of a request that has no answer of its backend."""
+    status, code, detail = _GONE.get(result.state, (502, "backend-failed", "The backend did not answer."))
+    if result.error is not None:
+        code, detail = result.error.code, result.error.detail
+    return replies.problem(status, code, detail, request_id)
+
+
+def _document(
+    request_id: str,
+    product: str,
+    release: str,
+    state: str,
+    accepted_ms: int,
+    started_ms: int | None,
+    finished_ms: int | None,
+) -> dict[str, Any]:
+    times = {"accepted": accepted_ms, "started": started_ms, "finished": finished_ms}
+    return {
+        "id": request_id,
+        "state": state,
+        "done": finished_ms is not None,
+        "product": product,
+        "release": release,
+        "times": {name: _rfc3339(ms) for name, ms in times.items() if ms is not None},
+    }
+
+
+def _rfc3339(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

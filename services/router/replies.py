@@ -1,0 +1,68 @@
+"""Answers: problems as RFC 9457 says, rate limits as draft-ietf-httpapi-ratelimit-headers-10 says."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+import msgspec
+
+from apx.admission.admit import Refused
+from apx.catalog.model import Rate
+from apx.errors import ApxError, Retryable
+from apx.limits.bucket import Taken
+from services.router.asgi import Reply
+
+_JSON = ("content-type", "application/json")
+_PROBLEM = ("content-type", "application/problem+json")
+_TYPES = {"quota-exceeded": "https://iana.org/assignments/http-problem-types#quota-exceeded"}
+
+Headers = tuple[tuple[str, str], ...]
+
+
+def json_reply(status: int, value: object, headers: Headers = ()) -> Reply:
+    """Answer with a JSON document."""
+    return Reply(status=status, headers=(_JSON, *headers), body=msgspec.json.encode(value))
+
+
+def problem(status: int, code: str, detail: str, request_id: str, headers: Headers = ()) -> Reply:
+    """Answer with a problem; `detail` is for the client and holds nothing internal."""
+    body = msgspec.json.encode(
+        {
+            "type": _TYPES.get(code, f"https://apx.dev/problems/{code}"),
+            "title": HTTPStatus(status).phrase,
+            "status": status,
+            "detail": detail,
+            "code": code,
+            "request_id": request_id,
+        }
+    )
+    return Reply(status=status, headers=(_PROBLEM, *headers), body=body, code=code)
+
+
+def refused(refusal: Refused, request_id: str) -> Reply:
+    """Answer what admission refused."""
+    headers: list[tuple[str, str]] = []
+    if refusal.taken is not None and refusal.rate is not None:
+        headers += limit_fields(refusal.taken, refusal.rate)
+    if refusal.retry_after_s is not None:
+        headers.append(("retry-after", str(refusal.retry_after_s)))
+    if refusal.allow:
+        headers.append(("allow", ", ".join(refusal.allow)))
+    if refusal.status == HTTPStatus.UNAUTHORIZED:
+        headers.append(("www-authenticate", 'Bearer realm="apx"'))
+    return problem(refusal.status, refusal.code, refusal.detail, request_id, tuple(headers))
+
+
+def failed(error: ApxError, request_id: str) -> Reply:
+    """Answer an error of ours with its public text."""
+    headers: Headers = (("retry-after", str(error.retry_after_s)),) if isinstance(error, Retryable) else ()
+    return problem(error.status, error.code, error.public, request_id, headers)
+
+
+def limit_fields(taken: Taken, rate: Rate) -> Headers:
+    """Return `RateLimit-Policy` and `RateLimit`: the plan's bucket and what is left of it."""
+    window = max(1, round(rate.burst / rate.per_second))
+    return (
+        ("ratelimit-policy", f'"plan";q={rate.burst};w={window}'),
+        ("ratelimit", f'"plan";r={taken.remaining};t={int(taken.reset_s + 0.999)}'),
+    )

@@ -1,0 +1,287 @@
+"""`/v1/requests/{id}`: poll, wait, collect, follow and cancel what was accepted.
+
+The id itself says whose it is (it is a signed receipt), so a forged id and another org's are told apart from a real one
+without asking a store, and both are answered alike: 404.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+
+import msgspec
+
+from apx.admission.admit import LiveProduct, Refused
+from apx.admission.identity import Identity
+from apx.admission.keys import KeyRecord
+from apx.catalog.model import Async
+from apx.clock import Clock
+from apx.errors import Unavailable
+from apx.requests.model import TERMINAL, Event, Progress, Result
+from apx.requests.ports import BlobStore, ResultStore
+from apx.requests.receipt import Receipt, Receipts
+from apx.telemetry import metrics
+from services.router import operation, prefer, replies
+from services.router.asgi import Receive, Reply, Send, encode, send_reply
+from services.router.caller import find_caller
+from services.router.exchange import Exchange
+
+_PREFIX = "/v1/requests/"
+_NOT_FOUND = Refused(status=404, code="not-found", detail="There is no such request.")
+_SIGN_OF_LIFE_S = 5.0
+
+
+class RequestsApi:
+    """Answers for accepted requests."""
+
+    def __init__(
+        self,
+        *,
+        results: ResultStore,
+        blobs: BlobStore,
+        receipts: Receipts,
+        identity: Identity,
+        products: Callable[[], Mapping[str, LiveProduct]],
+        clock: Clock,
+        longest_wait_s: float,
+    ) -> None:
+        self._results = results
+        self._blobs = blobs
+        self._receipts = receipts
+        self._identity = identity
+        self._products = products
+        self._clock = clock
+        self._longest_wait_s = longest_wait_s
+
+    async def handle(self, exchange: Exchange, path: str, receive: Receive, send: Send) -> None:
+        """Answer one request under `/v1/requests/`."""
+        caller = await find_caller(self._identity, exchange.headers, bearer_is_jwt=False)
+        if isinstance(caller, Refused):
+            return await exchange.reply(send, replies.refused(caller, exchange.request_id))
+        exchange.caller = caller
+        request_id, _, rest = path.removeprefix(_PREFIX).partition("/")
+        receipt = self._receipts.verify(request_id)
+        if receipt is None or not self._receipts.belongs_to(receipt, caller.org):
+            return await exchange.reply(send, replies.refused(_NOT_FOUND, exchange.request_id))
+        exchange.operation_id = request_id
+        answer = {
+            ("GET", ""): self._poll,
+            ("DELETE", ""): self._cancel,
+            ("GET", "result"): self._result,
+            ("GET", "events"): self._events,
+        }.get((exchange.method, rest))
+        if answer is None:
+            return await exchange.reply(send, replies.refused(self._unroutable(rest), exchange.request_id))
+        asked = _Asked(request_id, receipt, caller)
+        await answer(exchange, asked, receive, send)
+        return None
+
+    async def current(self, request_id: str, receipt: Receipt, wait_s: float = 0.0) -> Result | Progress | None:
+        """Return what is known of a request: its result, its progress, or None when its time is over."""
+        if wait_s:
+            with metrics.STREAMS_OPEN.track("wait"):
+                found = await self._results.wait(request_id, wait_s)
+        else:
+            found = await self._results.get(request_id)
+        return found if found is not None else self._unseen(request_id, receipt)
+
+    async def reply_with_result(self, exchange: Exchange, result: Result, headers: replies.Headers, send: Send) -> None:
+        """Send what the backend answered: its status, its fields, its body, a large one piece by piece."""
+        if result.status is None:
+            return await exchange.reply(send, operation.without_answer(result, exchange.request_id))
+        if result.blob is None:
+            reply = Reply(status=result.status, headers=(*result.headers, *headers), body=result.body)
+            return await exchange.reply(send, reply)
+        fields = [*encode((*result.headers, *headers)), (b"content-length", b"%d" % result.body_bytes)]
+        pieces = self._blobs.get(result.blob)
+        first = await anext(pieces, b"")  # a missing or damaged blob is found before the status is sent
+        await exchange.start(send, result.status, fields)
+        await send({"type": "http.response.body", "body": first, "more_body": True})
+        async for piece in pieces:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+        return None
+
+    async def _poll(self, exchange: Exchange, asked: _Asked, _: Receive, send: Send) -> None:
+        wish = prefer.parse(exchange.headers.get("prefer"), self._longest_wait_s)
+        current = await self.current(asked.id, asked.receipt, wish.wait_s)
+        applied = (("preference-applied", wish.applied),) if wish.applied else ()
+        await exchange.reply(send, self._status(exchange, asked, current, applied))
+
+    async def _cancel(self, exchange: Exchange, asked: _Asked, _: Receive, send: Send) -> None:
+        current = await self.current(asked.id, asked.receipt)
+        if isinstance(current, Progress):
+            current = await self._results.put_if_absent(self._cancelled(asked, current))
+        await exchange.reply(send, self._status(exchange, asked, current))
+
+    async def _result(self, exchange: Exchange, asked: _Asked, _: Receive, send: Send) -> None:
+        wish = prefer.parse(exchange.headers.get("prefer"), self._longest_wait_s)
+        current = await self.current(asked.id, asked.receipt, wish.wait_s)
+        if isinstance(current, Result):
+            headers = (("content-location", f"{operation.location(asked.id)}/result"),)
+            return await self.reply_with_result(exchange, current, headers, send)
+        if current is None:
+            return await exchange.reply(send, self._status(exchange, asked, current))
+        detail = f"The request is {current.state}; its result is not there yet."
+        reply = replies.problem(409, "result-not-ready", detail, exchange.request_id, (("retry-after", "1"),))
+        return await exchange.reply(send, reply)
+
+    async def _events(self, exchange: Exchange, asked: _Asked, receive: Receive, send: Send) -> None:
+        current = await self.current(asked.id, asked.receipt)
+        if current is None:
+            return await exchange.reply(send, self._status(exchange, asked, current))
+        await exchange.start(
+            send,
+            200,
+            [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-store"), (b"x-accel-buffering", b"no")],
+        )
+        stream = asyncio.ensure_future(self._stream(exchange, asked, current, send))
+        gone = asyncio.ensure_future(_disconnected(receive))
+        try:
+            with metrics.STREAMS_OPEN.track("sse"):
+                await asyncio.wait({stream, gone}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stream.cancel()
+            gone.cancel()
+            await asyncio.gather(stream, gone, return_exceptions=True)
+        return None
+
+    async def _stream(self, exchange: Exchange, asked: _Asked, current: Result | Progress, send: Send) -> None:
+        events = self._results.events(asked.id, exchange.headers.get("last-event-id", "")[:64])
+        if isinstance(current, Result):
+            events = _ending_with(events, current)
+        try:
+            async for event in _with_signs_of_life(events, _SIGN_OF_LIFE_S):
+                if event is None and not await self._still_allowed(exchange, asked):
+                    break
+                await send({"type": "http.response.body", "body": _sse(event), "more_body": True})
+        except Unavailable:
+            await send({"type": "http.response.body", "body": b"retry: 1000\n\n", "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def _still_allowed(self, exchange: Exchange, asked: _Asked) -> bool:
+        """Tell whether the key that opened the stream still is one; a store that is away does not end streams."""
+        try:
+            caller = await find_caller(self._identity, exchange.headers, bearer_is_jwt=False)
+        except Unavailable:
+            return True
+        return isinstance(caller, KeyRecord) and caller.org == asked.caller.org
+
+    def _status(
+        self, exchange: Exchange, asked: _Asked, current: Result | Progress | None, headers: replies.Headers = ()
+    ) -> Reply:
+        if current is None:
+            return replies.problem(410, "request-gone", "The request's result is no longer kept.", exchange.request_id)
+        if isinstance(current, Result):
+            return replies.json_reply(200, operation.finished(current), headers)
+        product, release = self._named(asked.receipt)
+        document = operation.pending(asked.id, product, release, asked.receipt.accepted_ms, current)
+        return replies.json_reply(200, document, (("retry-after", "1"), *headers))
+
+    def _unseen(self, request_id: str, receipt: Receipt) -> Result | Progress | None:
+        """Return the state of a request that no store knows: the receipt proves that it was accepted.
+
+        Results are kept for their retention after the deadline at least, so: before the deadline it waits, after it
+        it was never sent, and after that its result is no longer kept.
+        """
+        product, release = self._named(receipt)
+        live = self._products().get(product)
+        waits = live.spec.async_ if live is not None else Async()
+        now_ms = self._clock.time() * 1000
+        deadline_ms = receipt.accepted_ms + int(waits.deadline_s * 1000)
+        if now_ms <= deadline_ms:
+            return Progress(state="accepted")
+        if now_ms <= deadline_ms + waits.retention_s * 1000:
+            return Result(
+                id=request_id,
+                org="",
+                product=product,
+                release=release,
+                state="expired",
+                accepted_ms=receipt.accepted_ms,
+                finished_ms=deadline_ms,
+            )
+        return None
+
+    def _cancelled(self, asked: _Asked, progress: Progress) -> Result:
+        product, release = self._named(asked.receipt)
+        live = self._products().get(product)
+        now_ms = int(self._clock.time() * 1000)
+        waits = live.spec.async_ if live is not None else Async()
+        left_s = max(0.0, asked.receipt.accepted_ms / 1000 + waits.deadline_s - now_ms / 1000)
+        return Result(
+            id=asked.id,
+            org=asked.caller.org,
+            product=product,
+            release=release,
+            state="cancelled",
+            accepted_ms=asked.receipt.accepted_ms,
+            started_ms=progress.started_ms,
+            finished_ms=now_ms,
+            attempts=progress.attempt,
+            retention_s=waits.retention_s + left_s,
+        )
+
+    def _named(self, receipt: Receipt) -> tuple[str, str]:
+        """Return the product and release that the receipt's tags stand for, as far as they are still known."""
+        for name, live in self._products().items():
+            if self._receipts.names_product(receipt, name):
+                return name, live.digest if self._receipts.names_release(receipt, live.digest) else ""
+        return "", ""
+
+    def _unroutable(self, rest: str) -> Refused:
+        allowed = {"": ("DELETE", "GET"), "result": ("GET",), "events": ("GET",)}.get(rest)
+        if allowed is None:
+            return _NOT_FOUND
+        return Refused(
+            status=405, code="method-not-allowed", detail="This resource does not take this method.", allow=allowed
+        )
+
+
+class _Asked(msgspec.Struct, frozen=True):
+    id: str
+    receipt: Receipt
+    caller: KeyRecord
+
+
+async def _ending_with(events: AsyncIterator[Event], result: Result) -> AsyncIterator[Event]:
+    """Yield what was recorded, and be sure to end with the state: the stream may be kept shorter than the result."""
+    async for event in events:
+        yield event
+        if event.kind == "state" and msgspec.json.decode(event.data).get("state") in TERMINAL:
+            return
+    yield Event(id="", kind="state", data=msgspec.json.encode({"state": result.state}).decode())
+
+
+async def _with_signs_of_life(events: AsyncIterator[Event], every_s: float) -> AsyncIterator[Event | None]:
+    """Yield the events, and None whenever there was none for `every_s`."""
+    upcoming = asyncio.ensure_future(anext(events, None))
+    try:
+        while True:
+            done, _ = await asyncio.wait({upcoming}, timeout=every_s)
+            if not done:
+                yield None
+                continue
+            event = upcoming.result()
+            if event is None:
+                return
+            yield event
+            upcoming = asyncio.ensure_future(anext(events, None))
+    finally:
+        upcoming.cancel()
+        await asyncio.gather(upcoming, return_exceptions=True)
+
+
+def _sse(event: Event | None) -> bytes:
+    """Write one event as server-sent events are written (WHATWG HTML, section 9.2); None is a comment."""
+    if event is None:
+        return b":\n\n"
+    lines = [f"id: {event.id}"] if event.id else []
+    lines.append(f"event: {event.kind}")
+    lines += [f"data: {line}" for line in event.data.splitlines() or [""]]
+    return ("\n".join(lines) + "\n\n").encode()
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,31 @@
+"""Settings of the router process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from apx.settings import Settings
+
+
+class RouterSettings(Settings):
+    """Where the router listens and what it bounds."""
+
+    router_socket: Path | None = None
+    """Unix socket that the edge connects to; empty: `<home>/run/router.sock`."""
+    router_port: int = Field(default=8082, ge=0, le=65535)
+    """Health and metrics on 127.0.0.1; 0 turns them off."""
+    region: Literal["us", "eu"] = "us"
+    max_wait_s: float = Field(default=60.0, gt=0, le=300)
+    """Longest `Prefer: wait`."""
+    drain_s: float = Field(default=10.0, ge=0)
+    """How long requests under way may take after SIGTERM."""
+    log_requests: bool = True
+    """One canonical line per request."""
+
+    @property
+    def socket(self) -> Path:
+        """Return the Unix socket to listen on."""
+        return self.router_socket or self.home / "run" / "router.sock"
