@@ -1,20 +1,88 @@
 """The catalog's values: what a gitops tree says once it has been read and found right.
 
 Each struct is the `spec` of one kind of resource (`apiVersion: apx.dev/v1`), with its defaults filled in. They are
-frozen, carry units in their names, and are what a release holds in its canonical JSON.
+frozen, carry units in their names, and are what a release holds in its canonical JSON. Their bounds and the text under
+each field are the JSON Schemas that editors use (`gitops/schemas/`, written by `python -m apx.catalog.schema`).
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
 API_VERSION = "apx.dev/v1"
 
 Mode = Literal["async", "sync"]
 LaneKey = Literal["org", "key", "request"]
 RetryOn = Literal["connect", "timeout", "429", "500", "502", "503", "504"]
+
+DAY_S = 86_400
+MIB = 1_048_576
+
+_END = r"$(?!\n)"
+"""The end of the text in every dialect: Python's `$` alone would let a line break follow."""
+_DISTINCT = {"uniqueItems": True}
+
+
+def _text(pattern: str, must_be: str, *, longest: int = 253) -> Meta:
+    """Bound a text; `must_be` is what editors and `apx validate` say of another (VS Code's `patternErrorMessage`)."""
+    return Meta(
+        pattern=f"^{pattern}{_END}",
+        min_length=1,
+        max_length=longest,
+        extra_json_schema={"patternErrorMessage": must_be},
+    )
+
+
+Name = Annotated[
+    str,
+    _text(
+        "[a-z]([a-z0-9-]*[a-z0-9])?",
+        "lower-case letters, digits and hyphens, from a letter to a letter or digit",
+        longest=63,
+    ),
+]
+Line = Annotated[str, _text(r"[^\x00-\x1f\x7f]*[^\x00-\x20\x7f][^\x00-\x1f\x7f]*", "one line of text", longest=120)]
+HeaderName = Annotated[
+    str, _text("[a-z0-9]([a-z0-9-]*[a-z0-9])?", "lower-case letters, digits and hyphens", longest=64)
+]
+HeaderValue = Annotated[
+    str, _text(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?", "printable ASCII without blanks around it", longest=4096)
+]
+Method = Annotated[
+    str, _text("(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS)", "GET, HEAD, POST, PUT, PATCH, DELETE or OPTIONS")
+]
+BasePath = Annotated[
+    str,
+    _text(
+        "(/[a-z0-9]([a-z0-9._-]*[a-z0-9])?){1,8}",
+        "up to 8 segments of lower-case letters, digits, '.', '_' and '-', each after a '/', and no '/' at the end",
+    ),
+]
+RoutePath = Annotated[
+    str,
+    _text(
+        r"(/|(?=/)(/([A-Za-z0-9_~-][A-Za-z0-9._~-]*|\{[a-z][a-z0-9_]*\})){0,16}(/\{[a-z][a-z0-9_]*=\*\*\})?)",
+        "'/', or up to 16 segments, each a word, {name}, or at the end {name=**}, with no '/' after the last",
+        longest=1024,
+    ),
+]
+Package = Annotated[
+    str,
+    _text(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*", "lower-case words of letters, digits and '_', joined by '.'"),
+]
+FileInFolder = Annotated[
+    str,
+    _text(
+        "[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*", "the path of a file inside the product's own folder"
+    ),
+]
+Contact = Annotated[str, _text(r"[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+", "an e-mail address")]
+
+Seconds = Annotated[float, Meta(gt=0, le=DAY_S)]
+Bytes = Annotated[int, Meta(ge=1, le=100 * MIB)]
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -24,39 +92,63 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 class Retry(Spec, frozen=True, kw_only=True):
     """When and how often the worker calls the backend again: full-jitter exponential backoff."""
 
-    attempts: int = 5
-    on: tuple[RetryOn, ...] = ("connect", "timeout", "429", "502", "503", "504")
-    initial_backoff_s: float = 0.2
-    max_backoff_s: float = 30.0
+    attempts: Annotated[int, Meta(ge=1, le=20)] = 5
+    """Most calls for one request, the first one included."""
+    on: Annotated[tuple[RetryOn, ...], Meta(extra_json_schema=_DISTINCT)] = (
+        "connect",
+        "timeout",
+        "429",
+        "502",
+        "503",
+        "504",
+    )
+    """What is worth another call: a connection that fails, a call that takes too long, or a status (in quotes)."""
+    initial_backoff_s: Seconds = 0.2
+    """Upper bound of the first wait; it doubles with each call."""
+    max_backoff_s: Seconds = 30.0
+    """Upper bound of any wait."""
 
 
 class Backend(Spec, frozen=True, kw_only=True):
     """Where a product's requests go. Paths are joined: `url` + the path under the product's base path."""
 
-    url: str
+    url: Annotated[str, Meta(min_length=1, max_length=2048)]
+    """`http://` or `https://`, host, port and path, with no `/` at the end, no user, query or fragment."""
     allow_private: bool = False
-    timeout_s: float = 30.0
+    """Let the backend have an address that is not public (loopback, private, link-local); with care."""
+    timeout_s: Seconds = 30.0
     """Longest time of one call, first byte to last."""
-    connect_timeout_s: float = 2.0
-    concurrency: int = 64
+    connect_timeout_s: Seconds = 2.0
+    """Longest time until the connection stands; part of `timeout_s`."""
+    concurrency: Annotated[int, Meta(ge=1, le=100_000)] = 64
     """Most calls in flight to this backend, over all workers."""
     streaming: bool = False
     """The backend answers piece by piece; each piece goes to the client's events as it comes."""
-    max_response_bytes: int = 10_485_760
+    max_response_bytes: Annotated[int, Meta(ge=1, le=1024 * MIB)] = 10_485_760
+    """A longer answer fails the request."""
     retry: Retry = Retry()
-    headers: dict[str, str] = {}
+    """When and how often a call is made again."""
+    headers: Annotated[dict[HeaderName, HeaderValue], Meta(max_length=50)] = {}
     """Headers set on each call; never secrets: this file is public to the team."""
 
 
 class Route(Spec, frozen=True, kw_only=True):
     """One path template under the base path, and the methods that it takes."""
 
-    path: str
+    path: RoutePath
     """`/`, `/{id}`, `/{id}/lines`; `/{rest=**}` takes every deeper path."""
-    methods: tuple[str, ...] = ("GET", "POST", "PUT", "PATCH", "DELETE")
-    timeout_s: float | None = None
+    methods: Annotated[tuple[Method, ...], Meta(min_length=1, extra_json_schema=_DISTINCT)] = (
+        "GET",
+        "POST",
+        "PUT",
+        "PATCH",
+        "DELETE",
+    )
+    """HTTP methods in capitals."""
+    timeout_s: Seconds | None = None
     """In place of the backend's `timeout_s`."""
-    max_body_bytes: int = 1_048_576
+    max_body_bytes: Bytes = 1_048_576
+    """A longer request is refused with 413."""
 
 
 class Async(Spec, frozen=True, kw_only=True):
@@ -64,23 +156,27 @@ class Async(Spec, frozen=True, kw_only=True):
 
     lane: LaneKey = "org"
     """What is first-in, first-out: the org's requests, one key's, or each request by itself."""
-    deadline_s: float = 3600.0
+    deadline_s: Annotated[float, Meta(gt=0, le=7 * DAY_S)] = 3600.0
     """From acceptance; a request that is older is never sent to the backend."""
-    retention_s: float = 86_400.0
+    retention_s: Annotated[float, Meta(gt=0, le=30 * DAY_S)] = 86_400.0
     """How long a result can be collected."""
-    backlog: int = 10_000
+    backlog: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
     """Most requests of one org that wait; above it 429."""
-    concurrency_per_org: int = 8
+    concurrency_per_org: Annotated[int, Meta(ge=1, le=100_000)] = 8
+    """Most requests of one org that run at a time."""
 
 
 class Jwt(Spec, frozen=True, kw_only=True):
     """A JSON Web Token that the edge verifies before anything else sees the request (RFC 7519)."""
 
-    issuer: str
-    audiences: tuple[str, ...]
-    jwks_file: str | None = None
+    issuer: Annotated[str, Meta(min_length=1, max_length=2048)]
+    """What the token's `iss` must be, to the letter."""
+    audiences: Annotated[tuple[Line, ...], Meta(min_length=1, extra_json_schema=_DISTINCT)]
+    """The token's `aud` must name one of these."""
+    jwks_file: FileInFolder | None = None
     """A JWKS in the gitops tree, relative to the product's folder; its content is part of the release."""
-    jwks_url: str | None = None
+    jwks_url: Annotated[str, Meta(min_length=1, max_length=2048)] | None = None
+    """Where the issuer publishes its JWKS, `https://`; in place of `jwks_file`."""
     jwks: str | None = None
     """The content of `jwks_file`, filled in when the catalog is loaded."""
 
@@ -89,67 +185,92 @@ class Auth(Spec, frozen=True, kw_only=True):
     """Who may call. An API key is always asked for; with `jwt` the bearer token too, and the key in `X-API-Key`."""
 
     jwt: Jwt | None = None
+    """The token that is asked for beside the key."""
 
 
 class PolicyRef(Spec, frozen=True, kw_only=True):
     """The Rego package that decides (`data.<package>.decision`) and what it is shown of a request."""
 
-    package: str
+    package: Package
+    """For instance `products.orders`; declared by a file under `gitops/policies/`."""
     body: bool = False
     """Show the parsed JSON body as `input.body`."""
-    headers: tuple[str, ...] = ()
+    headers: Annotated[tuple[HeaderName, ...], Meta(max_length=20, extra_json_schema=_DISTINCT)] = ()
     """Lower-case names of the request headers shown as `input.request.headers`."""
 
 
 class Slo(Spec, frozen=True, kw_only=True):
     """What the product promises over 30 days."""
 
-    availability_percent: float = 99.5
-    latency_p99_ms: int | None = None
+    availability_percent: Annotated[float, Meta(gt=0, lt=100)] = 99.5
+    """Share of requests that do not fail by the fault of product or platform."""
+    latency_p99_ms: Annotated[int, Meta(ge=1, le=3_600_000)] | None = None
+    """99 of 100 requests are answered within this time: accepted for async, complete for sync products."""
 
 
 class ProductSpec(Spec, frozen=True, kw_only=True):
     """An API product."""
 
-    title: str
-    description: str = ""
-    owner: str
-    base_path: str
+    title: Line
+    """For people."""
+    description: Annotated[str, Meta(max_length=4000)] = ""
+    """For people; what the product does and for whom."""
+    owner: Line
+    """The team that answers for the product."""
+    base_path: BasePath
+    """Where the product is served, `/orders`; neither equal to, under, nor above another product's."""
     mode: Mode = "async"
+    """`async`: accept at once, run later, collect the result. `sync`: the edge proxies and the client waits."""
     backend: Backend
-    routes: tuple[Route, ...]
+    """Where requests go."""
+    routes: Annotated[tuple[Route, ...], Meta(min_length=1, max_length=1000)]
+    """What the product takes; everything else is 404. The most specific template wins, wherever it stands."""
     async_: Async = msgspec.field(default=Async(), name="async")
+    """How accepted requests wait and run; only for `mode: async`."""
     auth: Auth = Auth()
+    """Who may call."""
     policy: PolicyRef
-    plans: tuple[str, ...]
+    """What decides about each request."""
+    plans: Annotated[tuple[Name, ...], Meta(min_length=1, extra_json_schema=_DISTINCT)]
+    """Names of the plans under which the product is offered."""
     slo: Slo = Slo()
+    """What the product promises."""
 
 
 class Rate(Spec, frozen=True, kw_only=True):
     """A token bucket: `burst` tokens at most, refilled at `per_second`."""
 
-    per_second: float
-    burst: int
+    per_second: Annotated[float, Meta(gt=0, le=1_000_000)]
+    """Requests a second that go on for ever."""
+    burst: Annotated[int, Meta(ge=1, le=10_000_000)]
+    """Requests at once after a pause."""
 
 
 class PlanSpec(Spec, frozen=True, kw_only=True):
     """Named limits that a product offers. Prices and quotas join them later."""
 
-    title: str
+    title: Line
+    """For people."""
     rate: Rate
-    max_timeout_s: float = 300.0
-    max_body_bytes: int = 1_048_576
-    priority: int = 0
+    """How many requests one org may make of one product."""
+    max_timeout_s: Seconds = 300.0
+    """No product that offers this plan may have a longer timeout."""
+    max_body_bytes: Bytes = 1_048_576
+    """No product that offers this plan may take longer bodies."""
+    priority: Annotated[int, Meta(ge=0, le=100)] = 0
     """Higher is shed later."""
 
 
 class OrgSpec(Spec, frozen=True, kw_only=True):
     """A tenant: what it may use, under which plan, and where its data lives."""
 
-    title: str
+    title: Line
+    """For people."""
     region: Literal["us", "eu"]
-    contacts: tuple[str, ...]
-    entitlements: dict[str, str]
+    """Where the org's requests and results are kept."""
+    contacts: Annotated[tuple[Contact, ...], Meta(min_length=1, extra_json_schema=_DISTINCT)]
+    """E-mail addresses of those who are told."""
+    entitlements: dict[Name, Name]
     """Product name → plan name."""
 
 
