@@ -1,0 +1,254 @@
+"""How one delivery is carried out: one call of the backend at most, and what follows from it.
+
+too old                          → result `expired`; the backend is not called
+over its attempts, or crashes    → result `failed`, and into the dead letters; the backend is not called
+the gate is shut (a storm)       → wait; the attempt does not count
+2xx, 3xx                         → result `succeeded`
+retryable, and another try fits  → wait (backoff, `Retry-After`), then deliver again
+retryable, and none fits         → result `failed`, and into the dead letters
+any other status or failure      → result `failed`
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+
+import msgspec
+
+from apx.catalog.model import ProductSpec
+from apx.clock import Clock
+from apx.errors import Unavailable
+from apx.requests.execution_body import Body, keep
+from apx.requests.execution_call import BackendAnswer, BackendClient, BackendFailure, Headers, request_of
+from apx.requests.execution_gate import Gates
+from apx.requests.execution_retry import MOST_CRASHES, backoff_s, is_retried
+from apx.requests.execution_stream import Emitter, pieces_for
+from apx.requests.model import Delivery, Problem, Result, State
+from apx.requests.ports import BlobStore, ResultStore, Settlement
+
+STORE_AWAY_S = 5.0
+"""Wait before the next try when the store, not the backend, stood in the way."""
+_FIRST_FINAL, _FIRST_FAILED = 200, 400
+
+Chance = Callable[[], float]
+"""Uniform in [0, 1)."""
+
+
+class Carried(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be settled, and what to say of it."""
+
+    settlement: Settlement
+    reason: str = ""
+    """The code of what went wrong, empty when nothing did."""
+    status: int | None = None
+    """The backend's, where it answered."""
+    called: bool = False
+    detail: str = ""
+    """For the log: what happened, where."""
+
+
+class _Answered(msgspec.Struct, frozen=True):
+    """An answer that has come whole."""
+
+    status: int
+    headers: Headers
+    body: Body
+
+
+class Execution:
+    """Carries out deliveries; one for a process."""
+
+    def __init__(
+        self,
+        client: BackendClient,
+        results: ResultStore,
+        blobs: BlobStore,
+        *,
+        clock: Clock,
+        chance: Chance,
+        child_of: Callable[[str], str] = str,
+    ) -> None:
+        self._client = client
+        self._results = results
+        self._blobs = blobs
+        self._clock = clock
+        self._chance = chance
+        self._child_of = child_of
+        self.gates = Gates(clock)
+
+    async def carry_out(self, delivery: Delivery, spec: ProductSpec) -> Carried:
+        """Do what is due for `delivery`; cancelling closes the connection to the backend. Raises nothing of its own."""
+        refused = self._refused(delivery, spec)
+        if refused is not None:
+            return refused
+        gate = self.gates.of(delivery.envelope.product)
+        if wait_s := gate.wait_s:
+            return self._wait(delivery, wait_s * (1 + self._chance()), "backend-storm", counts=False)
+        started_ms = self._now_ms()
+        failed: bool | None = None
+        gate.enter()
+        try:
+            outcome = await self._call(delivery, spec)
+            failed = _is_storm(spec, outcome)
+        except Unavailable as error:
+            return self._wait(delivery, STORE_AWAY_S, error.code, counts=False, detail=str(error))
+        finally:
+            gate.leave(failed=failed)
+        return self._judged(delivery, spec, outcome, started_ms)
+
+    def _refused(self, delivery: Delivery, spec: ProductSpec) -> Carried | None:
+        """Return what becomes of a delivery that must not reach the backend, else None."""
+        envelope = delivery.envelope
+        if self._now_ms() >= envelope.deadline_ms:
+            problem = Problem(code="deadline-exceeded", detail="The request was not carried out before its deadline.")
+            return self._end(delivery, spec, "expired", problem)
+        if delivery.crashes >= MOST_CRASHES:
+            problem = Problem(code="quarantined", detail="The request was given up after repeated crashes.")
+        elif delivery.attempt > spec.backend.retry.attempts:
+            problem = Problem(code="attempts-exhausted", detail="The request was given up after its last attempt.")
+        else:
+            return None
+        return self._end(delivery, spec, "failed", problem, dead=True, attempts=delivery.attempt - 1)
+
+    async def _call(self, delivery: Delivery, spec: ProductSpec) -> _Answered | BackendFailure:
+        envelope = delivery.envelope
+        remaining_s = (envelope.deadline_ms - self._now_ms()) / 1000
+        timeout_s = min(envelope.timeout_s or spec.backend.timeout_s, remaining_s)
+        traceparent = self._child_of(envelope.traceparent)
+        request = request_of(envelope, spec, timeout_s=timeout_s, traceparent=traceparent)
+        try:
+            async with self._client.call(request) as answer:
+                chunks = answer.chunks()
+                if spec.backend.streaming and _FIRST_FINAL <= answer.status < _FIRST_FAILED:
+                    chunks = self._emitting(delivery, answer, chunks)
+                body = await keep(chunks, self._blobs, max_bytes=request.max_response_bytes)
+                return _Answered(answer.status, answer.headers, body)
+        except BackendFailure as failure:
+            return failure
+
+    async def _emitting(
+        self,
+        delivery: Delivery,
+        answer: BackendAnswer,
+        chunks: AsyncIterator[bytes],
+    ) -> AsyncIterator[bytes]:
+        append = partial(_append, self._results, delivery.envelope.id)
+        emitter = Emitter(append, pieces_for(answer.headers), restart_first=delivery.attempt > 1)
+        async for chunk in emitter.through(chunks):
+            yield chunk
+
+    def _judged(
+        self,
+        delivery: Delivery,
+        spec: ProductSpec,
+        outcome: _Answered | BackendFailure,
+        started_ms: int,
+    ) -> Carried:
+        answered = outcome if isinstance(outcome, _Answered) else None
+        problem, retried = _problem(spec, outcome)
+        status = answered.status if answered else None
+        if problem is None:
+            return self._end(delivery, spec, "succeeded", None, answered=answered, started_ms=started_ms)
+        detail = "" if answered else str(outcome)
+        if retried:
+            wait_s = self._next_try_s(delivery, spec, answered.headers if answered else ())
+            if wait_s is not None:
+                return self._wait(delivery, wait_s, problem.code, status=status, detail=detail)
+        return self._end(
+            delivery,
+            spec,
+            "failed",
+            problem,
+            dead=retried,
+            answered=answered,
+            started_ms=started_ms,
+            detail=detail,
+        )
+
+    def _next_try_s(self, delivery: Delivery, spec: ProductSpec, headers: Headers) -> float | None:
+        """Return the wait before the next try, or None when there is none left or it would come too late."""
+        retry = spec.backend.retry
+        if delivery.attempt >= retry.attempts:
+            return None
+        now = self._clock.time()
+        wait_s = backoff_s(retry, delivery.attempt, self._chance(), headers, now=now)
+        return wait_s if (now + wait_s) * 1000 < delivery.envelope.deadline_ms else None
+
+    def _wait(
+        self,
+        delivery: Delivery,
+        wait_s: float,
+        reason: str,
+        *,
+        counts: bool = True,
+        status: int | None = None,
+        detail: str = "",
+    ) -> Carried:
+        settlement = Settlement(delivery=delivery, retry_after_s=wait_s, counts=counts)
+        return Carried(settlement=settlement, reason=reason, status=status, called=counts, detail=detail)
+
+    def _end(
+        self,
+        delivery: Delivery,
+        spec: ProductSpec,
+        state: State,
+        problem: Problem | None,
+        *,
+        dead: bool = False,
+        answered: _Answered | None = None,
+        started_ms: int | None = None,
+        attempts: int | None = None,
+        detail: str = "",
+    ) -> Carried:
+        envelope = delivery.envelope
+        body = answered.body if answered else Body(b"", None, 0)
+        result = Result(
+            id=envelope.id,
+            org=envelope.org,
+            product=envelope.product,
+            release=envelope.release,
+            state=state,
+            accepted_ms=envelope.accepted_ms,
+            started_ms=started_ms,
+            finished_ms=self._now_ms(),
+            attempts=delivery.attempt if attempts is None else attempts,
+            status=answered.status if answered else None,
+            headers=answered.headers if answered else (),
+            body=body.inline,
+            blob=body.blob,
+            body_bytes=body.size_bytes,
+            error=problem,
+            retention_s=spec.async_.retention_s,
+        )
+        return Carried(
+            settlement=Settlement(delivery=delivery, result=result, dead_letter=problem if dead else None),
+            reason=problem.code if problem else "",
+            status=result.status,
+            called=started_ms is not None,
+            detail=detail,
+        )
+
+    def _now_ms(self) -> int:
+        return int(self._clock.time() * 1000)
+
+
+def _problem(spec: ProductSpec, outcome: _Answered | BackendFailure) -> tuple[Problem | None, bool]:
+    """Return what to tell the client, None for a success, and whether the product asks to retry."""
+    retry = spec.backend.retry
+    if isinstance(outcome, BackendFailure):
+        problem = Problem(code=outcome.code, detail=outcome.public)
+        return problem, is_retried(retry, failure=outcome)
+    if outcome.status < _FIRST_FAILED:
+        return None, False
+    problem = Problem(code="backend-status", detail=f"The backend answered with status {outcome.status}.")
+    return problem, is_retried(retry, status=outcome.status)
+
+
+def _is_storm(spec: ProductSpec, outcome: _Answered | BackendFailure) -> bool:
+    """Say whether `outcome` speaks of a backend that is overloaded or away."""
+    return _problem(spec, outcome)[1]
+
+
+async def _append(results: ResultStore, request_id: str, kind: str, data: str) -> None:
+    await results.append_event(request_id, "restart" if kind == "restart" else "chunk", data)
