@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate
 from typing import Generic, TypeVar
 
@@ -112,6 +112,7 @@ class Gauge(Instrument[float]):
     """Says how much there is now."""
 
     kind = "gauge"
+    _source: Callable[[], float] | None = None
 
     def set(self, value: float, *labels: str) -> None:
         """Say how much there is."""
@@ -132,6 +133,10 @@ class Gauge(Instrument[float]):
         """One less."""
         self.add(-1.0, *labels)
 
+    def read(self, source: Callable[[], float]) -> None:
+        """Ask `source` whenever the value is wanted (a gauge without labels; from any thread)."""
+        self._source = source
+
     def clear(self) -> None:
         """Drop every labelled series: for gauges that are set as a whole."""
         if self.labels:
@@ -139,13 +144,13 @@ class Gauge(Instrument[float]):
 
     def value(self, *labels: str) -> float:
         """Return what one series says."""
-        return self._cells.get(labels, 0.0)
+        return self._source() if self._source else self._cells.get(labels, 0.0)
 
     def collect(self) -> Iterable[Metric]:
         """Yield the metric with every series as it stands."""
         family = GaugeMetricFamily(self.name, self.meaning, labels=self.label_names)
-        for key, value in self._series():
-            family.add_metric(key, value)
+        for key, _ in self._series():
+            family.add_metric(key, self.value(*key))
         return [family]
 
     def _new(self) -> float:
@@ -179,22 +184,13 @@ class Age(Gauge):
         self, name: str, meaning: str, *, registry: CollectorRegistry | None = None, clock: Clock | None = None
     ) -> None:
         self._clock = clock or SystemClock()
-        self._touched_s = self._clock.monotonic()
+        self.touch()
         super().__init__(name, meaning, registry=registry)
+        self.read(lambda: self._clock.monotonic() - self._touched_s)
 
     def touch(self) -> None:
         """Say that it happened just now."""
         self._touched_s = self._clock.monotonic()
-
-    def value(self, *labels: str) -> float:
-        """Return the seconds since then."""
-        del labels
-        return self._clock.monotonic() - self._touched_s
-
-    def collect(self) -> Iterable[Metric]:
-        """Yield the age as it stands."""
-        self.set(self.value())
-        return super().collect()
 
 
 class Histogram(Instrument[list[float]]):
