@@ -1,0 +1,103 @@
+"""Decisions: a request's input goes in as JSON, a `Decision` comes out, whatever happens in between."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import orjson
+import structlog
+
+from apx.clock import Clock, SystemClock
+from apx.policy.answer import Malformed, Undefined, read_answer
+from apx.policy.decision import Decision
+from apx.policy.instance import Instance
+from apx.policy.module import MAX_MEMORY_BYTES, load, start
+from apx.policy.stopped import Stopped
+
+_log = structlog.get_logger()
+_MEMO_INPUT_BYTES = 4_096
+
+
+class Evaluator:
+    """One policy, ready to decide. For one thread at a time.
+
+    Raises `ReleaseRejected` when `wasm` is not a module that opa built, or `data` not JSON; after that nothing raises.
+    """
+
+    def __init__(
+        self,
+        wasm: bytes,
+        data: bytes,
+        *,
+        pure: bool,
+        max_memory_bytes: int = MAX_MEMORY_BYTES,
+        time_limit_ms: float = 10.0,
+        memo_entries: int = 10_000,
+        clock: Clock | None = None,
+        cache_dir: Path | None = None,
+    ) -> None:
+        self._module = load(wasm, cache_dir)
+        self._data = data
+        self._max_memory_bytes = max_memory_bytes
+        self._time_limit_s = time_limit_ms / 1000
+        self._clock = clock or SystemClock()
+        self._instance: Instance | None = self._start()
+        self._memo: dict[bytes, Decision] = {}
+        self._older: dict[bytes, Decision] = {}
+        self._memo_half = memo_entries // 2 if pure else 0
+
+    def decide(self, input_json: bytes) -> Decision:
+        """Decide. Never raises: what goes wrong is a deny with `failed`."""
+        known = self._memo.get(input_json)
+        if known is not None:
+            return known
+        known = self._older.get(input_json)
+        if known is None:
+            known = self._evaluate(input_json)
+            if known.failed or not self._memo_half or len(input_json) > _MEMO_INPUT_BYTES:
+                return known
+        self._remember(input_json, known)
+        return known
+
+    def close(self) -> None:
+        """Free the memory. A later `decide` starts again."""
+        if self._instance is not None:
+            self._instance.close()
+            self._instance = None
+        self._memo.clear()
+        self._older.clear()
+
+    def _remember(self, input_json: bytes, decision: Decision) -> None:
+        """Keep the decision; when half is full, what was not asked for since is forgotten."""
+        self._memo[input_json] = decision
+        if len(self._memo) >= self._memo_half:
+            self._older, self._memo = self._memo, {}
+
+    def _start(self) -> Instance:
+        return start(self._module, self._data, max_memory_bytes=self._max_memory_bytes, time_limit_s=self._time_limit_s)
+
+    def _evaluate(self, input_json: bytes) -> Decision:
+        try:
+            orjson.loads(input_json)  # opa's parser would also take Rego's sets
+            if self._instance is None:
+                self._instance = self._start()
+            return read_answer(self._instance.evaluate(input_json, int(self._clock.time() * 1e9)))
+        except Undefined:
+            return _failed("policy-undefined")
+        except (Malformed, orjson.JSONDecodeError) as error:
+            _log.warning("policy_malformed", detail=str(error))
+            return _failed("policy-malformed")
+        except Exception as error:  # noqa: BLE001  fail closed, whatever it was
+            return self._give_up(error)
+
+    def _give_up(self, error: Exception) -> Decision:
+        reason = error.reason if isinstance(error, Stopped) else "policy-trap"
+        _log.warning("policy_failed", reason=reason, detail=str(error))
+        if self._instance is not None:
+            self._instance.close()
+            self._instance = None
+        return _failed(reason)
+
+
+def _failed(reason: str) -> Decision:
+    return Decision(allow=False, reason=reason, failed=True)
