@@ -1,0 +1,127 @@
+"""The rendered files and the order in which Envoy gets to see them, so that no request falls between two versions.
+
+    1. clusters and filters: the old and the new ones together
+    2. routes: the new ones, once Envoy has taken the first step over
+    3. clusters and filters: the new ones alone, once Envoy has taken the second step over
+
+Each file is replaced by a rename on the same file system, which is what Envoy watches for; nobody sees half a file.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+
+from apx.errors import Unavailable
+from services.edge.admin import Admin, Subscription
+from services.edge.render import Rendered, document, version
+from services.edge.settings import EdgeSettings
+
+_log = structlog.get_logger(__name__)
+_TAKE_OVER_S = 10.0
+
+
+class Files:
+    """The folder that Envoy reads."""
+
+    def __init__(self, settings: EdgeSettings) -> None:
+        self._folder = settings.folder
+        self._admin = Admin(settings.admin_path)
+
+    @property
+    def complete(self) -> bool:
+        """Tell whether an Envoy could start from what is there."""
+        names = ("bootstrap", "listeners", "clusters", "filters", "routes")
+        return all((self._folder / f"{name}.json").exists() for name in names)
+
+    def start_from(self, rendered: Rendered) -> None:
+        """Write everything, for an Envoy that is not running yet; what was served last is kept where it is there."""
+        for name in ("clusters", "filters", "routes"):
+            if not (self._folder / f"{name}.json").exists():
+                self._write(name, document(getattr(rendered, name)))
+        self._write("listeners", document(rendered.listeners))
+        self._write("bootstrap", msgspec.json.encode(rendered.bootstrap, order="sorted"))
+
+    async def publish(self, rendered: Rendered) -> bool:
+        """Swap the configuration of a running Envoy; False when Envoy refused a part and goes on with the old one."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        both = {
+            "clusters": _together(self._read("clusters"), rendered.clusters),
+            "filters": _filters_together(self._read("filters"), rendered.filters),
+        }
+        steps: list[tuple[Subscription, list[dict[str, Any]]]] = [
+            ("clusters", both["clusters"]),
+            ("filters", both["filters"]),
+            ("routes", rendered.routes),
+            ("listeners", rendered.listeners),
+            ("filters", rendered.filters),
+            ("clusters", rendered.clusters),
+        ]
+        for name, resources in steps:
+            if not await self._swap(name, resources):
+                return False
+        self._write("bootstrap", msgspec.json.encode(rendered.bootstrap, order="sorted"))
+        return True
+
+    async def _swap(self, name: Subscription, resources: list[dict[str, Any]]) -> bool:
+        content = document(resources)
+        path = self._folder / f"{name}.json"
+        before = path.read_bytes() if path.exists() else None
+        if before == content:
+            return True
+        try:
+            refused = (await self._admin.rejected())[name]
+        except Unavailable:
+            self._write(name, content)  # no Envoy yet: it starts from what is there
+            return True
+        self._write(name, content)
+        try:
+            if await self._admin.took_over(name, version(resources), refused=refused, within_s=_TAKE_OVER_S):
+                return True
+        except Unavailable:
+            return True
+        _log.error("edge.refused", file=str(path), version=version(resources))
+        if before is not None:
+            self._write(name, before)
+        return False
+
+    def _read(self, name: str) -> list[dict[str, Any]]:
+        try:
+            found: list[dict[str, Any]] = msgspec.json.decode((self._folder / f"{name}.json").read_bytes())["resources"]
+        except (OSError, msgspec.MsgspecError, KeyError, TypeError):
+            return []
+        return found
+
+    def _write(self, name: str, content: bytes) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = self._folder / f"{name}.json"
+        if not path.exists() or path.read_bytes() != content:
+            replace_file(path, content)
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Put `content` in a file's place in one step."""
+    draft = path.with_suffix(".draft")
+    with draft.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+
+
+def _together(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return list(({one["name"]: one for one in old} | {one["name"]: one for one in new}).values())
+
+
+def _filters_together(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    before = {one["name"]: one["typed_config"] for one in old}
+    return [{**one, "typed_config": _merged(before.get(one["name"], {}), one["typed_config"])} for one in new]
+
+
+def _merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    maps = ("providers", "requirement_map")
+    return {**new, **{name: {**old.get(name, {}), **new.get(name, {})} for name in maps}}
