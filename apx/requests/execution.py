@@ -16,9 +16,9 @@ from functools import partial
 
 import msgspec
 
-from apx.catalog.model import ProductSpec
+from apx.catalog.model import Async, ProductSpec
 from apx.clock import Clock
-from apx.errors import Unavailable
+from apx.errors import ApxError, Unavailable
 from apx.requests.execution_body import Body, keep
 from apx.requests.execution_call import BackendAnswer, BackendClient, BackendFailure, Headers, request_of
 from apx.requests.execution_gate import Gates
@@ -26,6 +26,8 @@ from apx.requests.execution_retry import MOST_CRASHES, backoff_s, is_retried
 from apx.requests.execution_stream import Emitter, pieces_for
 from apx.requests.model import Delivery, Problem, Result, State
 from apx.requests.ports import BlobStore, ResultStore, Settlement
+from apx.telemetry import metrics
+from apx.telemetry.tracing import Value, child, span_if_sampled
 
 STORE_AWAY_S = 5.0
 """Wait before the next try when the store, not the backend, stood in the way."""
@@ -44,6 +46,8 @@ class Carried(msgspec.Struct, frozen=True, kw_only=True):
     status: int | None = None
     """The backend's, where it answered."""
     called: bool = False
+    cause: str = ""
+    """Why the backend is to be called again: a word of `retry.on`."""
     detail: str = ""
     """For the log: what happened, where."""
 
@@ -67,14 +71,12 @@ class Execution:
         *,
         clock: Clock,
         chance: Chance,
-        child_of: Callable[[str], str] = str,
     ) -> None:
         self._client = client
         self._results = results
         self._blobs = blobs
         self._clock = clock
         self._chance = chance
-        self._child_of = child_of
         self.gates = Gates(clock)
 
     async def carry_out(self, delivery: Delivery, spec: ProductSpec) -> Carried:
@@ -97,25 +99,60 @@ class Execution:
             gate.leave(failed=failed)
         return self._judged(delivery, spec, outcome, started_ms)
 
+    def without_release(self, delivery: Delivery, wait_s: float, error: ApxError) -> Carried:
+        """Return what becomes of a delivery whose release cannot be had now: it waits, up to its deadline."""
+        if self._now_ms() >= delivery.envelope.deadline_ms:
+            return self._expired(delivery, Async().retention_s)
+        return self._wait(delivery, wait_s * (1 + self._chance()), error.code, counts=False, detail=str(error))
+
     def _refused(self, delivery: Delivery, spec: ProductSpec) -> Carried | None:
         """Return what becomes of a delivery that must not reach the backend, else None."""
-        envelope = delivery.envelope
-        if self._now_ms() >= envelope.deadline_ms:
-            problem = Problem(code="deadline-exceeded", detail="The request was not carried out before its deadline.")
-            return self._end(delivery, spec, "expired", problem)
+        if self._now_ms() >= delivery.envelope.deadline_ms:
+            return self._expired(delivery, spec.async_.retention_s)
         if delivery.crashes >= MOST_CRASHES:
             problem = Problem(code="quarantined", detail="The request was given up after repeated crashes.")
         elif delivery.attempt > spec.backend.retry.attempts:
             problem = Problem(code="attempts-exhausted", detail="The request was given up after its last attempt.")
         else:
             return None
-        return self._end(delivery, spec, "failed", problem, dead=True, attempts=delivery.attempt - 1)
+        return self._end(
+            delivery,
+            "failed",
+            problem,
+            dead=True,
+            attempts=delivery.attempt - 1,
+            retention_s=spec.async_.retention_s,
+        )
+
+    def _expired(self, delivery: Delivery, retention_s: float) -> Carried:
+        problem = Problem(code="deadline-exceeded", detail="The request was not carried out before its deadline.")
+        return self._end(delivery, "expired", problem, attempts=delivery.attempt - 1, retention_s=retention_s)
 
     async def _call(self, delivery: Delivery, spec: ProductSpec) -> _Answered | BackendFailure:
+        """Call the backend once, counted, timed and traced."""
+        envelope = delivery.envelope
+        attributes: dict[str, Value] = {
+            "apx.product": envelope.product,
+            "apx.request_id": envelope.id,
+            "apx.attempt": delivery.attempt,
+        }
+        began_s = self._clock.monotonic()
+        metrics.ATTEMPTS.inc(envelope.product)
+        with span_if_sampled(envelope.traceparent, f"{envelope.method} backend", "client", attributes) as span:
+            outcome = await self._answer(delivery, spec, span.traceparent or child(envelope.traceparent))
+            if isinstance(outcome, _Answered):
+                span.set("http.response.status_code", outcome.status)
+            else:
+                span.fail(outcome.code)
+        status = outcome.status if isinstance(outcome, _Answered) else None
+        duration_s = self._clock.monotonic() - began_s
+        metrics.BACKEND_DURATION.observe(duration_s, envelope.product, metrics.status_class(status))
+        return outcome
+
+    async def _answer(self, delivery: Delivery, spec: ProductSpec, traceparent: str) -> _Answered | BackendFailure:
         envelope = delivery.envelope
         remaining_s = (envelope.deadline_ms - self._now_ms()) / 1000
         timeout_s = min(envelope.timeout_s or spec.backend.timeout_s, remaining_s)
-        traceparent = self._child_of(envelope.traceparent)
         request = request_of(envelope, spec, timeout_s=timeout_s, traceparent=traceparent)
         try:
             async with self._client.call(request) as answer:
@@ -149,20 +186,28 @@ class Execution:
         problem, retried = _problem(spec, outcome)
         status = answered.status if answered else None
         if problem is None:
-            return self._end(delivery, spec, "succeeded", None, answered=answered, started_ms=started_ms)
+            return self._end(
+                delivery,
+                "succeeded",
+                None,
+                answered=answered,
+                started_ms=started_ms,
+                retention_s=spec.async_.retention_s,
+            )
         detail = "" if answered else str(outcome)
         if retried:
             wait_s = self._next_try_s(delivery, spec, answered.headers if answered else ())
             if wait_s is not None:
-                return self._wait(delivery, wait_s, problem.code, status=status, detail=detail)
+                cause = str(outcome.status) if isinstance(outcome, _Answered) else outcome.retry_on or ""
+                return self._wait(delivery, wait_s, problem.code, cause=cause, status=status, detail=detail)
         return self._end(
             delivery,
-            spec,
             "failed",
             problem,
             dead=retried,
             answered=answered,
             started_ms=started_ms,
+            retention_s=spec.async_.retention_s,
             detail=detail,
         )
 
@@ -183,18 +228,19 @@ class Execution:
         *,
         counts: bool = True,
         status: int | None = None,
+        cause: str = "",
         detail: str = "",
     ) -> Carried:
         settlement = Settlement(delivery=delivery, retry_after_s=wait_s, counts=counts)
-        return Carried(settlement=settlement, reason=reason, status=status, called=counts, detail=detail)
+        return Carried(settlement=settlement, reason=reason, status=status, called=counts, cause=cause, detail=detail)
 
     def _end(
         self,
         delivery: Delivery,
-        spec: ProductSpec,
         state: State,
         problem: Problem | None,
         *,
+        retention_s: float,
         dead: bool = False,
         answered: _Answered | None = None,
         started_ms: int | None = None,
@@ -219,7 +265,7 @@ class Execution:
             blob=body.blob,
             body_bytes=body.size_bytes,
             error=problem,
-            retention_s=spec.async_.retention_s,
+            retention_s=retention_s,
         )
         return Carried(
             settlement=Settlement(delivery=delivery, result=result, dead_letter=problem if dead else None),

@@ -28,8 +28,10 @@ PROVEN_AT = 32
 class Gate:
     """One product's gate, in one worker."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, shut: set[Gate] | None = None) -> None:
         self._clock = clock
+        self._not_open = set() if shut is None else shut
+        """Every gate that is not open, this one among them while it is not."""
         self._calls: deque[tuple[float, bool]] = deque(maxlen=WINDOW_CALLS)
         self._failed = 0
         self._shut_until = 0.0
@@ -86,11 +88,14 @@ class Gate:
         self._shut_s = seconds
         self._shut_until = self._clock.monotonic() + seconds
         self._allowed = 1
+        self._not_open.add(self)
         self._calls.clear()
         self._failed = 0
 
     def _prove(self, allowed: int) -> None:
         self._allowed = allowed if allowed < PROVEN_AT else None
+        if self._allowed is None:
+            self._not_open.discard(self)
 
 
 class Gates:
@@ -99,10 +104,17 @@ class Gates:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._gates: dict[str, Gate] = {}
+        self._not_open: set[Gate] = set()
 
     def of(self, product: str) -> Gate:
         """Return the product's gate, made at the first call."""
         gate = self._gates.get(product)
         if gate is None:
-            gate = self._gates[product] = Gate(self._clock)
+            gate = self._gates[product] = Gate(self._clock, self._not_open)
         return gate
+
+    def waiting(self) -> set[str]:
+        """Return the products that let nobody through now."""
+        if not self._not_open:
+            return set()
+        return {product for product, gate in self._gates.items() if gate.wait_s}
