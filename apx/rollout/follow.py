@@ -19,6 +19,7 @@ from apx.errors import ApxError, Unavailable
 from apx.release.load import Loader
 from apx.release.model import Release
 from apx.rollout.active import RolloutStore, Snapshot
+from apx.telemetry import metrics
 
 T = TypeVar("T")
 _log = structlog.get_logger(__name__)
@@ -90,6 +91,7 @@ class Follower(Generic[T]):
             try:
                 async for snapshot in self._store.watch():
                     self._contact = self._clock.monotonic()
+                    metrics.ROLLOUT_STORE_AGE.touch()
                     if snapshot.revision != self.revision or self.refused:
                         yield await self._apply(snapshot)
                         self.revision = snapshot.revision
@@ -107,12 +109,14 @@ class Follower(Generic[T]):
                 prepared = self._prepare(await self._loader.load(active.stable, product))
             except ApxError as error:
                 refused[product] = Refusal(active.stable, str(error))
+                metrics.RELEASE_LOADS.inc(product, "refused", error.code)
                 if self.refused.get(product) != refused[product]:
                     _log.error("release.refused", product=product, digest=active.stable, reason=str(error))
                 continue
             if product in current:
                 replaced.append(current[product])
             current[product], digests[product] = prepared, active.stable
+            metrics.RELEASE_LOADS.inc(product, "loaded", "ok")
             _log.info("release.live", product=product, digest=active.stable, revision=active.revision)
         for product in set(current) - set(snapshot.products):
             replaced.append(current.pop(product))

@@ -6,14 +6,13 @@ import os
 from collections.abc import Mapping
 
 import msgspec
+from apx.requests.idempotency import fingerprint, key_name, parse_key
+from apx.requests.receipt import Receipts
 
 from apx.admission.admit import Admitted, Refused
 from apx.clock import Clock
-from apx.limits.bucket import Buckets
-from apx.requests.idempotency import fingerprint, key_name, parse_key
 from apx.requests.model import Envelope
 from apx.requests.ports import Bus
-from apx.requests.receipt import Receipts
 from services.router.caller import Target
 from services.router.forwarded import end_to_end
 

@@ -16,7 +16,7 @@ from apx.requests.model import Progress, Result
 from apx.telemetry import metrics
 from apx.telemetry.tracing import child
 from services.router import operation, prefer, replies
-from services.router.accept import Accepted, AcceptedCall, Acceptor
+from services.router.accept import AcceptedCall, Acceptor
 from services.router.asgi import (
     BodyTooLarge,
     ClientGone,
@@ -70,7 +70,7 @@ class Router:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one ASGI connection."""
         if scope["type"] != "http":
-            return
+            return None
         path: str = scope["raw_path"].decode("latin-1").partition("?")[0]
         if path in ("/healthz", "/readyz"):
             return await send_reply(send, self._health(path))
@@ -83,7 +83,7 @@ class Router:
             await self._give_up(exchange, send, replies.failed(error, exchange.request_id))
         except ClientGone:
             exchange.code = "client-gone"
-        except Exception:
+        except Exception:  # noqa: BLE001 -- the last line of defence: a fault of ours is a problem, not a dropped connection
             _log.exception("request.crashed", request_id=exchange.request_id)
             await self._give_up(exchange, send, replies.failed(ApxError("crashed"), exchange.request_id))
         finally:

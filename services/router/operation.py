@@ -22,20 +22,26 @@ def location(request_id: str) -> str:
 
 def pending(request_id: str, product: str, release: str, accepted_ms: int, progress: Progress) -> dict[str, Any]:
     """Return the document of a request that has no result yet."""
-    return _document(request_id, product, release, progress.state, accepted_ms, progress.started_ms, None)
+    return {
+        "id": request_id,
+        "state": progress.state,
+        "done": False,
+        "product": product,
+        "release": release,
+        "times": _times(accepted=accepted_ms, started=progress.started_ms),
+    }
 
 
 def finished(result: Result) -> dict[str, Any]:
     """Return the document of a request that has one; where the backend answered, `response` says with what."""
-    document = _document(
-        result.id,
-        result.product,
-        result.release,
-        result.state,
-        result.accepted_ms,
-        result.started_ms,
-        result.finished_ms,
-    )
+    document: dict[str, Any] = {
+        "id": result.id,
+        "state": result.state,
+        "done": True,
+        "product": result.product,
+        "release": result.release,
+        "times": _times(accepted=result.accepted_ms, started=result.started_ms, finished=result.finished_ms),
+    }
     if result.error is not None:
         document["error"] = {"code": result.error.code, "detail": result.error.detail}
     if result.status is not None:
@@ -55,24 +61,8 @@ def without_answer(result: Result, request_id: str) -> Reply:
     return replies.problem(status, code, detail, request_id)
 
 
-def _document(
-    request_id: str,
-    product: str,
-    release: str,
-    state: str,
-    accepted_ms: int,
-    started_ms: int | None,
-    finished_ms: int | None,
-) -> dict[str, Any]:
-    times = {"accepted": accepted_ms, "started": started_ms, "finished": finished_ms}
-    return {
-        "id": request_id,
-        "state": state,
-        "done": finished_ms is not None,
-        "product": product,
-        "release": release,
-        "times": {name: _rfc3339(ms) for name, ms in times.items() if ms is not None},
-    }
+def _times(**moments_ms: int | None) -> dict[str, str]:
+    return {name: _rfc3339(ms) for name, ms in moments_ms.items() if ms is not None}
 
 
 def _rfc3339(ms: int) -> str:

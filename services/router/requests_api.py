@@ -7,9 +7,11 @@ without asking a store, and both are answered alike: 404.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 import msgspec
+from apx.requests.receipt import Receipt, Receipts
 
 from apx.admission.admit import LiveProduct, Refused
 from apx.admission.identity import Identity
@@ -19,10 +21,9 @@ from apx.clock import Clock
 from apx.errors import Unavailable
 from apx.requests.model import TERMINAL, Event, Progress, Result
 from apx.requests.ports import BlobStore, ResultStore
-from apx.requests.receipt import Receipt, Receipts
 from apx.telemetry import metrics
 from services.router import operation, prefer, replies
-from services.router.asgi import Receive, Reply, Send, encode, send_reply
+from services.router.asgi import Receive, Reply, Send, encode
 from services.router.caller import find_caller
 from services.router.exchange import Exchange
 
@@ -76,10 +77,15 @@ class RequestsApi:
         await answer(exchange, asked, receive, send)
         return None
 
+    async def current_of(self, request_id: str, wait_s: float) -> Result | Progress | None:
+        """Return what is known of a request that was just accepted, staying up to `wait_s` for its result."""
+        receipt = self._receipts.verify(request_id)
+        return None if receipt is None else await self.current(request_id, receipt, wait_s)
+
     async def current(self, request_id: str, receipt: Receipt, wait_s: float = 0.0) -> Result | Progress | None:
         """Return what is known of a request: its result, its progress, or None when its time is over."""
         if wait_s:
-            with metrics.STREAMS_OPEN.track("wait"):
+            with _counted("wait"):
                 found = await self._results.wait(request_id, wait_s)
         else:
             found = await self._results.get(request_id)
@@ -138,7 +144,7 @@ class RequestsApi:
         stream = asyncio.ensure_future(self._stream(exchange, asked, current, send))
         gone = asyncio.ensure_future(_disconnected(receive))
         try:
-            with metrics.STREAMS_OPEN.track("sse"):
+            with _counted("sse"):
                 await asyncio.wait({stream, gone}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             stream.cancel()
@@ -242,6 +248,15 @@ class _Asked(msgspec.Struct, frozen=True):
     id: str
     receipt: Receipt
     caller: KeyRecord
+
+
+@contextmanager
+def _counted(kind: str) -> Iterator[None]:
+    metrics.STREAMS_OPEN.inc(kind)
+    try:
+        yield
+    finally:
+        metrics.STREAMS_OPEN.dec(kind)
 
 
 async def _ending_with(events: AsyncIterator[Event], result: Result) -> AsyncIterator[Event]:

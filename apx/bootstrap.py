@@ -1,0 +1,158 @@
+"""The only place that chooses adapters from settings."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from apx.admission.admit import LiveProduct
+from apx.admission.keys import KeyStore
+from apx.backends.files.blobs import FileBlobs
+from apx.backends.files.releases import FileReleaseStore
+from apx.backends.files.signing import KeyFolder, ensure_secret
+from apx.backends.http.client import HttpBackendClient
+from apx.backends.http.connect_to import parse_connect_to
+from apx.backends.valkey.bus import ValkeyBus
+from apx.backends.valkey.connection import connect
+from apx.backends.valkey.keys import ValkeyKeys
+from apx.backends.valkey.results import ValkeyResults
+from apx.backends.valkey.rollouts import ValkeyRollouts
+from apx.clock import Clock, SystemClock
+from apx.policy.evaluate import Evaluator
+from apx.policy.opa import Opa
+from apx.release.build import Builder
+from apx.release.load import Loader
+from apx.release.model import Manifest, Release
+from apx.release.store import ReleaseStore
+from apx.requests.execution_call import BackendClient
+from apx.requests.ports import BlobStore, Bus, ResultStore
+from apx.requests.receipt import Receipts
+from apx.rollout.active import RolloutStore
+from apx.rollout.follow import Follower
+from apx.settings import Settings
+
+T = TypeVar("T")
+CLOCK: Clock = SystemClock()
+
+
+class Backends(msgspec.Struct, frozen=True):
+    """Everything outside this process, behind its ports."""
+
+    keys: KeyStore
+    rollouts: RolloutStore
+    bus: Bus
+    results: ResultStore
+    blobs: BlobStore
+    releases: ReleaseStore
+
+
+@asynccontextmanager
+async def backends(settings: Settings) -> AsyncIterator[Backends]:
+    """Connect to the store; close the connections at the end."""
+    client = connect(settings.store_url)
+    bus, results = ValkeyBus(client), ValkeyResults(client)
+    try:
+        yield Backends(
+            keys=ValkeyKeys(client),
+            rollouts=ValkeyRollouts(client),
+            bus=bus,
+            results=results,
+            blobs=FileBlobs(settings.home / "blobs"),
+            releases=release_store(settings),
+        )
+    finally:
+        await bus.aclose()
+        await results.aclose()
+        await client.aclose()
+
+
+@asynccontextmanager
+async def backend_client(settings: Settings) -> AsyncIterator[BackendClient]:
+    """Open the client that calls products' backends."""
+    async with HttpBackendClient(connect_to=parse_connect_to(settings.connect_to)) as client:
+        yield client
+
+
+def release_store(settings: Settings) -> ReleaseStore:
+    """Return where releases are kept."""
+    return FileReleaseStore(settings.home / "releases")
+
+
+def key_folder(settings: Settings) -> KeyFolder:
+    """Return the folder of signing keys, with a pair in it."""
+    folder = KeyFolder(settings.home / "keys")
+    folder.ensure()
+    return folder
+
+
+def loader(settings: Settings) -> Loader:
+    """Return what lets verified releases through. Raises `Misconfigured`."""
+    return Loader(release_store(settings), key_folder(settings).trusted())
+
+
+def builder(settings: Settings, annotations: dict[str, str]) -> Builder:
+    """Return what builds releases. Raises `Misconfigured`."""
+    return Builder(
+        opa=Opa.find(),
+        store=release_store(settings),
+        signer=key_folder(settings).signer(),
+        cache_dir=settings.home / "cache" / "policies",
+        clock=CLOCK,
+        annotations=annotations,
+    )
+
+
+def receipts(settings: Settings, region: str) -> Receipts:
+    """Return what mints and verifies receipts, under a secret that all routers of this home share."""
+    return Receipts([ensure_secret(settings.home / "keys" / "receipts")], region)
+
+
+def admin_token(settings: Settings) -> str:
+    """Return the token that the control API asks for, made on first use."""
+    return "apxadm_" + ensure_secret(settings.home / "keys" / "admin-token").hex()
+
+
+def follower(
+    settings: Settings,
+    rollouts: RolloutStore,
+    process: str,
+    prepare: Callable[[Release], T],
+    retire: Callable[[T], None] = lambda _: None,
+) -> Follower[T]:
+    """Return what keeps a process's releases as the store says."""
+    return Follower(
+        rollouts,
+        loader(settings),
+        prepare=prepare,
+        retire=retire,
+        last_known_good=settings.home / "state" / f"{process}.json",
+        clock=CLOCK,
+    )
+
+
+def live_product(settings: Settings) -> Callable[[Release], LiveProduct]:
+    """Return what makes a release ready to serve in the router."""
+    cache_dir: Path = settings.home / "cache" / "modules"
+
+    def prepare(release: Release) -> LiveProduct:
+        policy = Evaluator(
+            release.wasm, release.data, pure=release.manifest.policy.pure, clock=CLOCK, cache_dir=cache_dir
+        )
+        return LiveProduct(release, policy)
+
+    return prepare
+
+
+async def follow_releases(settings: Settings) -> AsyncIterator[Sequence[Manifest]]:
+    """Yield the manifests of the live releases now and after each change, for the edge."""
+    client = connect(settings.store_url)
+    try:
+        follow = follower(settings, ValkeyRollouts(client), "edge", prepare=lambda release: release.manifest)
+        async for current in follow.changes():
+            yield [current[name] for name in sorted(current)]
+    finally:
+        await client.aclose()

@@ -1,0 +1,106 @@
+"""`apx requests` and `apx dlq`: look at what was accepted, and at what was given up."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from apx import bootstrap
+from apx.cli.output import AsJson, moment, print_json, print_table
+from apx.errors import NotFound
+from apx.requests.model import DeadLetter, Result
+from apx.requests.replay import replayed
+from apx.settings import Settings
+
+app = typer.Typer(help="Look at accepted requests.", no_args_is_help=True)
+dlq = typer.Typer(help="Look at dead letters, and queue them again.", no_args_is_help=True)
+
+Product = Annotated[str | None, typer.Option("--product", help="Only this product's.")]
+
+
+@app.command()
+def get(request_id: Annotated[str, typer.Argument(help="A request's id: req_…")]) -> None:
+    """Print what is known of a request as JSON, without its body."""
+    print_json(asyncio.run(_get(request_id)))
+
+
+@app.command("list")
+def list_lanes(as_json: AsJson = False) -> None:
+    """Count what waits or runs, by product and org."""
+    depth = asyncio.run(_depth())
+    if as_json:
+        return print_json([{"product": p, "org": o, "requests": n} for (p, o), n in sorted(depth.items())])
+    return print_table(["PRODUCT", "ORG", "REQUESTS"], [(p, o, n) for (p, o), n in sorted(depth.items())])
+
+
+@dlq.command("list")
+def list_dead_letters(product: Product = None, limit: int = 100, as_json: AsJson = False) -> None:
+    """List dead letters, newest first, with their reasons."""
+    letters = asyncio.run(_dead_letters(product, limit))
+    if as_json:
+        return print_json([_shown(letter) for letter in letters])
+    rows = [(x.id, x.envelope.product, x.envelope.org, x.reason, x.attempts, moment(x.at_ms / 1000)) for x in letters]
+    return print_table(["LETTER", "PRODUCT", "ORG", "REASON", "ATTEMPTS", "AT"], rows)
+
+
+@dlq.command()
+def replay(
+    letter_ids: Annotated[list[str], typer.Argument(help="Dead letters, as `apx dlq list` shows them.")],
+    product: Product = None,
+) -> None:
+    """Queue dead letters again, each under a new id; prints old and new ids."""
+    for old, new in asyncio.run(_replay(letter_ids, product)):
+        print(f"{old}\t{new}")
+
+
+async def _get(request_id: str) -> dict[str, Any]:
+    async with bootstrap.backends(Settings.load()) as backends:
+        found = await backends.results.get(request_id)
+    if found is None:
+        raise NotFound(f"nothing is stored of {request_id!r}: it waits in its lane, or its time is over")
+    shown = {k: v for k, v in msgspec.to_builtins(found).items() if k not in {"body", "headers"}}
+    return shown | ({"done": True} if isinstance(found, Result) else {"done": False})
+
+
+async def _depth() -> dict[tuple[str, str], int]:
+    async with bootstrap.backends(Settings.load()) as backends:
+        return await backends.bus.depth()
+
+
+async def _dead_letters(product: str | None, limit: int) -> list[DeadLetter]:
+    async with bootstrap.backends(Settings.load()) as backends:
+        return await backends.bus.dead_letters(product, limit)
+
+
+async def _replay(letter_ids: list[str], product: str | None) -> list[tuple[str, str]]:
+    settings = Settings.load()
+    receipts = bootstrap.receipts(settings, "us")
+    done = []
+    async with bootstrap.backends(settings) as backends:
+        letters = {letter.id: letter for letter in await backends.bus.dead_letters(product, 10_000)}
+        unknown = [letter_id for letter_id in letter_ids if letter_id not in letters]
+        if unknown:
+            raise NotFound(f"no dead letter {', '.join(unknown)}; `apx dlq list` shows them")
+        for letter_id in letter_ids:
+            envelope = replayed(letters[letter_id], receipts, bootstrap.CLOCK, os.urandom)
+            published = await backends.bus.publish(envelope)
+            await backends.bus.forget_dead_letter(letter_id)
+            done.append((letters[letter_id].envelope.id, published.id))
+    return done
+
+
+def _shown(letter: DeadLetter) -> dict[str, object]:
+    return {
+        "id": letter.id,
+        "request": letter.envelope.id,
+        "product": letter.envelope.product,
+        "org": letter.envelope.org,
+        "reason": letter.reason,
+        "detail": letter.detail,
+        "attempts": letter.attempts,
+        "at_ms": letter.at_ms,
+    }

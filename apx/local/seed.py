@@ -1,0 +1,56 @@
+"""Fill a fresh platform: build and activate every release of a gitops tree, and give each org a demo key."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from apx import bootstrap
+from apx.admission.issue import issue_key
+from apx.catalog.load import load_catalog
+from apx.rollout.activate import activate
+from apx.settings import Settings
+
+_NOTE = "demo key of this machine"
+
+
+class Seeded(msgspec.Struct, frozen=True):
+    """What `./dev up` shows once."""
+
+    keys: dict[str, str]
+    admin_token: str
+
+
+def seed(settings: Settings, gitops: Path, progress: Callable[[str], None]) -> Seeded:
+    """Build, sign and activate the tree's releases; replace the demo keys.
+
+    Raises `InvalidCatalog`, `PolicyRejected`, `Misconfigured` or `Unavailable`; what served before goes on.
+    """
+    return asyncio.run(_seed(settings, gitops, progress))
+
+
+async def _seed(settings: Settings, gitops: Path, progress: Callable[[str], None]) -> Seeded:
+    catalog = load_catalog(gitops)
+    progress(f"catalog: {len(catalog.products)} products, {len(catalog.plans)} plans, {len(catalog.orgs)} orgs")
+    built = [one async for one in bootstrap.builder(settings, {}).build(catalog)]
+    progress(f"releases: {len(built)} signed, {sum(one.new for one in built)} of them new")
+    async with bootstrap.backends(settings) as backends:
+        loader = bootstrap.loader(settings)
+        for one in built:
+            await activate(
+                backends.rollouts, loader, one.digest, actor=getpass.getuser(), why="./dev up", clock=bootstrap.CLOCK
+            )
+        for record in await backends.keys.list_keys():
+            if record.note == _NOTE:
+                await backends.keys.revoke(record.id)
+        keys = {}
+        for org in sorted(catalog.orgs):
+            keys[org], _ = await issue_key(
+                backends.keys, catalog, org, environment="local", note=_NOTE, clock=bootstrap.CLOCK
+            )
+    progress(f"keys: one for each of {', '.join(keys)}")
+    return Seeded(keys=keys, admin_token=bootstrap.admin_token(settings))

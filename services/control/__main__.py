@@ -1,0 +1,57 @@
+"""The control process: `python -m services.control`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+
+import uvicorn
+
+from apx import bootstrap
+from apx.errors import ApxError
+from apx.telemetry import logs
+from apx.telemetry.spans import SpanFile
+from services.control.app import create_app
+from services.control.settings import ControlSettings
+
+
+def main() -> int:
+    """Run until SIGTERM or SIGINT; return the exit code."""
+    try:
+        settings = ControlSettings.load()
+        logs.configure("control", settings.log_level)
+        with contextlib.suppress(KeyboardInterrupt):
+            asyncio.run(serve(settings))
+    except ApxError as error:
+        print(error, file=sys.stderr)  # noqa: T201 -- before there are logs, the operator reads this
+        return error.exit_code
+    finally:
+        logs.flush()
+    return 0
+
+
+async def serve(settings: ControlSettings) -> None:
+    """Serve the control API."""
+    async with bootstrap.backends(settings) as backends:
+        app = create_app(
+            backends,
+            bootstrap.loader(settings),
+            SpanFile(settings.home / "traces" / "spans.jsonl"),
+            bootstrap.admin_token(settings),
+            bootstrap.CLOCK,
+        )
+        config = uvicorn.Config(
+            app,
+            host=settings.control_bind,
+            port=settings.control_port,
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            timeout_graceful_shutdown=5,
+        )
+        await uvicorn.Server(config).serve()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,241 @@
+"""The control API: what operators and the portal ask, in FastAPI. The data path does not need it to be up."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException as StarletteHTTPException
+
+from apx.admission.keys import KeyRecord
+from apx.bootstrap import Backends
+from apx.clock import Clock
+from apx.errors import ApxError, NotFound, Retryable
+from apx.release.load import Loader
+from apx.requests.model import Result
+from apx.rollout.activate import activate
+from apx.telemetry.spans import SpanFile
+
+_MAX_SPANS_BYTES = 4 * 1024 * 1024
+
+
+class Activation(BaseModel):
+    """Which release shall serve, and why."""
+
+    digest: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
+    why: str = Field(default="", max_length=500)
+
+
+def create_app(backends: Backends, loader: Loader, spans: SpanFile, admin_token: str, clock: Clock) -> FastAPI:
+    """Return the application; `admin_token` is asked for on everything under `/api/v1`."""
+    app = FastAPI(
+        title="APX control API",
+        version="1",
+        openapi_url="/api/openapi.json",
+        docs_url="/api/docs",
+        redoc_url=None,
+    )
+    app.add_exception_handler(ApxError, _on_error)
+    app.add_exception_handler(StarletteHTTPException, _on_http)
+    app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.include_router(_health(backends))
+    app.include_router(_spans(spans))
+    guard = [Depends(_bearer(admin_token))]
+    for router in (_releases(backends, loader, clock), _keys(backends), _requests(backends), _traces(spans)):
+        app.include_router(router, prefix="/api/v1", dependencies=guard)
+    return app
+
+
+def _bearer(admin_token: str) -> Callable[[str], None]:
+    def check(authorization: Annotated[str, Header()] = "") -> None:
+        scheme, _, token = authorization.partition(" ")
+        if scheme.lower() != "bearer" or not hmac.compare_digest(token.strip().encode(), admin_token.encode()):
+            raise HTTPException(401, "A valid admin token is needed: Authorization: Bearer TOKEN.")
+
+    return check
+
+
+def _health(backends: Backends) -> APIRouter:
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/healthz")
+    async def healthz() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @router.get("/readyz")
+    async def readyz() -> dict[str, str]:
+        await backends.rollouts.read()
+        return {"status": "ok"}
+
+    return router
+
+
+def _releases(backends: Backends, loader: Loader, clock: Clock) -> APIRouter:
+    router = APIRouter(tags=["releases"])
+
+    @router.get("/products")
+    async def products() -> list[dict[str, Any]]:
+        """List what serves: product, release, revision."""
+        snapshot = await backends.rollouts.read()
+        return [
+            {"product": name, "release": active.stable, "previous": active.previous, "revision": active.revision}
+            for name, active in sorted(snapshot.products.items())
+        ]
+
+    @router.get("/products/{product}/history")
+    async def history(product: str, limit: Annotated[int, Query(ge=1, le=500)] = 50) -> list[dict[str, Any]]:
+        """List what was changed, newest first."""
+        entries = await backends.rollouts.history(product, limit)
+        return [{field: getattr(entry, field) for field in entry.__struct_fields__} for entry in entries]
+
+    @router.get("/releases")
+    async def releases(product: str | None = None) -> list[dict[str, Any]]:
+        """List what is stored, newest first."""
+        return [
+            {"digest": one.digest, "product": one.product, "stored_at": one.stored_at, "annotations": one.annotations}
+            async for one in backends.releases.list_releases()
+            if product in (None, one.product)
+        ]
+
+    @router.post("/products/{product}/activate")
+    async def activate_release(product: str, wish: Activation, request: Request) -> dict[str, Any]:
+        """Serve a release from now on, when it is whole, signed, and of this product."""
+        await loader.manifest(wish.digest, product)
+        client = request.client.host if request.client else ""
+        active = await activate(
+            backends.rollouts, loader, wish.digest, actor=f"admin@{client}", why=wish.why, clock=clock
+        )
+        return {"product": product, "release": wish.digest, "changed": active is not None}
+
+    return router
+
+
+def _keys(backends: Backends) -> APIRouter:
+    router = APIRouter(tags=["keys"])
+
+    @router.get("/keys")
+    async def keys(org: str | None = None) -> list[dict[str, Any]]:
+        """List keys; the keys themselves are stored nowhere."""
+        return [_shown(record) for record in await backends.keys.list_keys(org)]
+
+    @router.delete("/keys/{key_id}", status_code=204)
+    async def revoke(key_id: str) -> Response:
+        """Revoke a key; every router refuses it within a second."""
+        if await backends.keys.revoke(key_id) is None:
+            raise NotFound(f"no key {key_id!r}")
+        return Response(status_code=204)
+
+    return router
+
+
+def _requests(backends: Backends) -> APIRouter:
+    router = APIRouter(tags=["requests"])
+
+    @router.get("/requests/{request_id}")
+    async def request(request_id: str) -> dict[str, Any]:
+        """Show what is known of a request, without its body."""
+        found = await backends.results.get(request_id)
+        if found is None:
+            raise NotFound(f"nothing is stored of {request_id!r}: it waits, or its time is over")
+        hidden = {"body", "headers"} if isinstance(found, Result) else set()
+        shown = {name: getattr(found, name) for name in found.__struct_fields__ if name not in hidden}
+        if isinstance(found, Result) and found.error is not None:
+            shown["error"] = {"code": found.error.code, "detail": found.error.detail}
+        return shown
+
+    @router.get("/lanes")
+    async def lanes() -> list[dict[str, Any]]:
+        """Count what waits or runs, by product and org."""
+        depth = await backends.bus.depth()
+        return [{"product": product, "org": org, "requests": n} for (product, org), n in sorted(depth.items())]
+
+    @router.get("/dead-letters")
+    async def dead_letters(
+        product: str | None = None, limit: Annotated[int, Query(ge=1, le=1000)] = 100
+    ) -> list[dict[str, Any]]:
+        """List the newest dead letters with their reasons."""
+        return [
+            {
+                "id": letter.id,
+                "request": letter.envelope.id,
+                "product": letter.envelope.product,
+                "org": letter.envelope.org,
+                "reason": letter.reason,
+                "detail": letter.detail,
+                "attempts": letter.attempts,
+                "at_ms": letter.at_ms,
+            }
+            for letter in await backends.bus.dead_letters(product, limit)
+        ]
+
+    return router
+
+
+def _traces(spans: SpanFile) -> APIRouter:
+    router = APIRouter(tags=["traces"])
+
+    @router.get("/traces/{trace_id}")
+    def trace(trace_id: str) -> list[dict[str, Any]]:
+        """Return the spans of a trace, of every process."""
+        return [{name: getattr(span, name) for name in span.__struct_fields__} for span in spans.read(trace_id)]
+
+    return router
+
+
+def _spans(spans: SpanFile) -> APIRouter:
+    router = APIRouter(include_in_schema=False)
+
+    @router.post("/otlp/v1/traces")
+    async def receive(request: Request) -> Response:
+        body = bytearray()
+        async for piece in request.stream():
+            body += piece
+            if len(body) > _MAX_SPANS_BYTES:
+                return Response(status_code=413)
+        spans.accept(request.headers.get("content-type", ""), bytes(body))
+        return Response(content=b"", media_type="application/x-protobuf")
+
+    return router
+
+
+def _shown(record: KeyRecord) -> dict[str, Any]:
+    return {
+        "id": record.id,
+        "org": record.org,
+        "plans": record.plans,
+        "created_ms": record.created_ms,
+        "expires_ms": record.expires_ms,
+        "note": record.note,
+    }
+
+
+def _problem(status: int, code: str, detail: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    content = {"type": f"https://apx.dev/problems/{code}", "status": status, "code": code, "detail": detail}
+    return JSONResponse(content, status, headers, media_type="application/problem+json")
+
+
+async def _on_error(_: Request, error: Exception) -> JSONResponse:
+    """Operators read the whole message of an error of ours."""
+    if not isinstance(error, ApxError):
+        raise error
+    headers = {"retry-after": str(error.retry_after_s)} if isinstance(error, Retryable) else None
+    return _problem(error.status, error.code, str(error), headers)
+
+
+async def _on_http(_: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, StarletteHTTPException):
+        raise error
+    code = {401: "unauthenticated", 404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "http")
+    return _problem(error.status_code, code, str(error.detail), dict(error.headers or {}))
+
+
+async def _on_invalid(_: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, RequestValidationError):
+        raise error
+    places = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:10])
+    return _problem(422, "invalid", places)

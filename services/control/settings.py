@@ -1,0 +1,14 @@
+"""Settings of the control process."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from apx.settings import Settings
+
+
+class ControlSettings(Settings):
+    """Where the control API listens."""
+
+    control_bind: str = "127.0.0.1"
+    control_port: int = Field(default=8081, ge=1, le=65535)

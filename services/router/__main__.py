@@ -1,0 +1,128 @@
+"""The router process: `python -m services.router`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import Coroutine, Iterator
+
+import uvicorn
+
+from apx import bootstrap
+from apx.admission.admit import LiveProduct
+from apx.admission.identity import Identity
+from apx.errors import ApxError
+from apx.limits.bucket import Buckets
+from apx.rollout.follow import Follower
+from apx.telemetry import logs, tracing
+from apx.telemetry.endpoint import LoopWatch, serve_health
+from services.router.accept import Acceptor
+from services.router.app import Router
+from services.router.requests_api import RequestsApi
+from services.router.settings import RouterSettings
+
+
+def main() -> int:
+    """Run until SIGTERM or SIGINT; return the exit code."""
+    try:
+        settings = RouterSettings.load()
+        logs.configure("router", settings.log_level)
+        tracing.configure("router", settings.otlp_endpoint)
+        with contextlib.suppress(KeyboardInterrupt):
+            uvicorn_loop().run(serve(settings))
+    except ApxError as error:
+        print(error, file=sys.stderr)  # noqa: T201 -- before there are logs, the operator reads this
+        return error.exit_code
+    finally:
+        tracing.shutdown()
+        logs.flush()
+    return 0
+
+
+def uvicorn_loop() -> asyncio.Runner:
+    """Return a runner on uvloop."""
+    import uvloop  # noqa: PLC0415 -- only where a loop is made
+
+    return asyncio.Runner(loop_factory=uvloop.new_event_loop)
+
+
+async def serve(settings: RouterSettings) -> None:
+    """Serve on the Unix socket, and follow keys and releases beside it."""
+    clock = bootstrap.CLOCK
+    async with bootstrap.backends(settings) as backends:
+        identity = Identity(backends.keys, clock)
+        receipts = bootstrap.receipts(settings, settings.region)
+        follower: Follower[LiveProduct] = bootstrap.follower(
+            settings, backends.rollouts, "router", bootstrap.live_product(settings), LiveProduct.close
+        )
+        router = Router(
+            identity=identity,
+            buckets=Buckets(clock),
+            acceptor=Acceptor(backends.bus, receipts, clock),
+            requests=RequestsApi(
+                results=backends.results,
+                blobs=backends.blobs,
+                receipts=receipts,
+                identity=identity,
+                products=lambda: follower.current,
+                clock=clock,
+                longest_wait_s=settings.max_wait_s,
+            ),
+            ready=lambda: bool(follower.current),
+            clock=clock,
+            longest_wait_s=settings.max_wait_s,
+            log_requests=settings.log_requests,
+        )
+        with _health(settings, follower):
+            await _run(uvicorn.Server(_config(router, settings)), identity.follow(), _serve_live(follower, router))
+
+
+async def _run(server: uvicorn.Server, *beside: Coroutine[None, None, None]) -> None:
+    """Run the server until it is told to stop, and what runs beside it until then; a fault there stops it all."""
+    async with asyncio.TaskGroup() as tasks:
+        others = [tasks.create_task(coroutine) for coroutine in beside]
+        await server.serve()
+        for task in others:
+            task.cancel()
+
+
+async def _serve_live(follower: Follower[LiveProduct], router: Router) -> None:
+    async for current in follower.changes():
+        router.serve(current)
+
+
+@contextlib.contextmanager
+def _health(settings: RouterSettings, follower: Follower[LiveProduct]) -> Iterator[None]:
+    """Health and metrics on a port of their own, seen from outside the event loop."""
+    watch = LoopWatch()
+    watch.start()
+    server = serve_health(settings.router_port, lambda: bool(follower.current), watch=watch)
+    try:
+        yield
+    finally:
+        server.close()
+        watch.stop()
+
+
+def _config(router: Router, settings: RouterSettings) -> uvicorn.Config:
+    settings.socket.parent.mkdir(parents=True, exist_ok=True)
+    return uvicorn.Config(
+        router,
+        uds=str(settings.socket),
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        proxy_headers=False,
+        server_header=False,
+        date_header=False,
+        timeout_keep_alive=3600,  # the edge closes idle connections, never the router under it
+        timeout_graceful_shutdown=int(settings.drain_s) or None,
+        backlog=4096,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
