@@ -55,6 +55,14 @@ class Bus(Protocol):
         """Renew leases; False where the lane has passed to somebody else or the request got its result elsewhere."""
         ...
 
+    def cancellations(self) -> AsyncIterator[str]:
+        """Yield ids of requests that were cancelled while they ran, within milliseconds.
+
+        A hint: some may be missed, `extend` tells the truth. A worker that stops such a call settles it (with
+        `release`), so that its lane goes on at once.
+        """
+        ...
+
     async def dead_letters(self, product: str | None = None, limit: int = 100) -> list[DeadLetter]:
         """List the newest dead letters."""
         ...

@@ -1,0 +1,232 @@
+"""Lanes on Valkey: `apx.requests.ports.Bus`. What the keys hold and how they move stands in `lanes.lua`.
+
+Needs one primary (not a cluster: a script touches keys of many products) whose log is synced before it answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from typing import Any, Literal, cast
+
+import msgspec
+from valkey.asyncio import Valkey
+
+from apx.backends.valkey.batching import Batcher
+from apx.backends.valkey.connection import Script, unavailable
+from apx.backends.valkey.notices import Listener, Notices
+from apx.errors import Misconfigured
+from apx.requests.model import DeadLetter, Delivery, Envelope
+from apx.requests.ports import ProductBounds, Published, Settled, Settlement
+
+LEASE_S = 30.0
+"""Long enough for a restart of the store, short enough for the lanes of a worker that died."""
+IDLE_S = 1.0
+MOST_ROOM = 512
+MOST_RECEIVED_BYTES = 8_388_608
+BATCH = 256
+
+_encode = msgspec.msgpack.Encoder().encode
+_envelope = msgspec.msgpack.Decoder(Envelope).decode
+_letter = msgspec.msgpack.Decoder(DeadLetter).decode
+_OUTCOMES: dict[bytes, Literal["accepted", "duplicate", "conflict", "backlog"]] = {
+    b"a": "accepted",
+    b"d": "duplicate",
+    b"c": "conflict",
+    b"b": "backlog",
+}
+
+
+class ValkeyBus:
+    """The bus of one process."""
+
+    def __init__(self, client: Valkey, *, notices: Notices | None = None, lease_s: float = LEASE_S) -> None:
+        """Share `notices` with the results of the same process. Nothing is sent before the first call."""
+        self._client = client
+        self._notices = notices or Notices(client)
+        self._lease_ms = int(lease_s * 1000)
+        self._publish = Script(client, "publish", prelude="lanes")
+        self._receive = Script(client, "receive", prelude="lanes")
+        self._settle = Script(client, "settle", prelude="lanes")
+        self._extend = Script(client, "extend", prelude="lanes")
+        self._producer = secrets.token_hex(8)
+        self._batches = 0
+        self._publishing: Batcher[tuple[bytes | str | int, ...], Published] = Batcher(
+            self._publish_batch, most=BATCH, size=lambda item: len(cast("bytes", item[4]))
+        )
+        self._bounds = _Bounds(client)
+        self._wakes: dict[str, Listener] = {}
+
+    async def publish(self, envelope: Envelope) -> Published:
+        """Queue one request durably; with those of the same moment, in one call."""
+        return await self._publishing(_publish_args(envelope))
+
+    async def receive(self, worker: str, products: Sequence[ProductBounds], room: int) -> list[Delivery]:
+        """Take up to `room` deliveries; waits up to `IDLE_S` when there are none."""
+        if room <= 0 or not products:
+            return []
+        loop = asyncio.get_running_loop()
+        end = loop.time() + IDLE_S
+        if worker not in self._wakes:
+            self._wakes[worker] = await self._notices.open("apx:q:wake")
+        while True:
+            due_ms, *taken = await self._take(products, min(room, MOST_ROOM))
+            left_s = end - loop.time()
+            if taken or left_s <= 0:
+                return [_delivery(*parts) for parts in taken]
+            await self._wakes[worker].wait(min(left_s, due_ms / 1000))
+
+    async def settle(self, settlements: Sequence[Settlement]) -> list[Settled]:
+        """Write results and hand lanes on, all in one call."""
+        if not settlements:
+            return []
+        args = [part for settlement in settlements for part in _settle_args(settlement)]
+        answers = await self._settle.repeat(self._lease_ms, *args)
+        return [Settled(bool(a[0]), _delivery(*a[1:]) if len(a) > 1 else None) for a in answers]
+
+    async def extend(self, deliveries: Sequence[Delivery]) -> list[bool]:
+        """Renew leases, all in one call."""
+        if not deliveries:
+            return []
+        args = [part for d in deliveries for part in (_lane(d.envelope), d.envelope.id, d.fence)]
+        return [bool(held) for held in await self._extend.repeat(self._lease_ms, *args)]
+
+    async def cancellations(self) -> AsyncIterator[str]:
+        """Yield ids of requests that were cancelled while they ran, as it happens; some may be missed."""
+        async with self._notices.listen("apx:q:cancelled") as listener:
+            while True:
+                await listener.wait(3600.0)
+                while listener.notices:
+                    yield listener.notices.popleft().decode()
+
+    async def dead_letters(self, product: str | None = None, limit: int = 100) -> list[DeadLetter]:
+        """List the newest dead letters, newest first."""
+        with unavailable("dead letters"):
+            products = (
+                [product]
+                if product
+                else sorted(p.decode() for p in await cast("Awaitable[set[bytes]]", self._client.smembers("apx:dlqs")))
+            )
+            found = [
+                msgspec.structs.replace(_letter(fields[b"d"]), id=f"{name}:{entry.decode()}")
+                for name in products
+                for entry, fields in await self._client.xrevrange(f"apx:dlq:{name}", count=limit)
+            ]
+        return sorted(found, key=lambda letter: letter.at_ms, reverse=True)[:limit]
+
+    async def forget_dead_letter(self, letter_id: str) -> bool:
+        """Remove one dead letter."""
+        product, _, entry = letter_id.partition(":")
+        if not all(part.isdigit() for part in entry.split("-")):
+            return False
+        with unavailable("dead letters"):
+            return bool(await self._client.xdel(f"apx:dlq:{product}", entry))
+
+    async def depth(self) -> dict[tuple[str, str], int]:
+        """Count waiting and running requests by (product, org)."""
+        with unavailable("depth"):
+            counts = await cast("Awaitable[dict[bytes, bytes]]", self._client.hgetall("apx:q:depth"))
+        return {cast("tuple[str, str]", tuple(k.decode().split(":"))): int(n) for k, n in counts.items()}
+
+    async def aclose(self) -> None:
+        """Send what waits and stop listening; the client stays open."""
+        await self._publishing.aclose()
+        await self._notices.aclose()
+
+    async def _publish_batch(self, batch: Sequence[tuple[bytes | str | int, ...]]) -> list[Published]:
+        self._batches += 1
+        args = [part for item in batch for part in item]
+        answers = await self._publish.repeat(self._producer, self._batches, *args)
+        return [_published(answer, str(item[3])) for item, answer in zip(batch, answers, strict=True)]
+
+    async def _take(self, products: Sequence[ProductBounds], room: int) -> list[Any]:
+        key = self._bounds.key(products)
+        for _ in range(2):
+            taken = cast("list[Any]", await self._receive(room, self._lease_ms, key, MOST_RECEIVED_BYTES))
+            if taken[0] >= 0:
+                return taken
+            await self._bounds.store(products)
+        return [1000]
+
+
+class _Bounds:
+    """The bounds of a worker's products, kept in the store under their digest: sent once, not with every call."""
+
+    def __init__(self, client: Valkey) -> None:
+        self._client = client
+        self._last: tuple[Sequence[ProductBounds], str] | None = None
+
+    def key(self, products: Sequence[ProductBounds]) -> str:
+        if self._last is None or self._last[0] is not products:
+            digest = hashlib.sha256(_encode(sorted((p.product, _bound(p)) for p in products))).hexdigest()[:32]
+            self._last = (products, f"apx:q:bounds:{digest}")
+        return self._last[1]
+
+    async def store(self, products: Sequence[ProductBounds]) -> None:
+        key = self.key(products)
+        with unavailable("bounds"):
+            async with self._client.pipeline(transaction=True) as pipe:
+                pipe.hset(key, mapping={p.product: _bound(p) for p in products})
+                pipe.pexpire(key, 3_600_000)
+                await pipe.execute()
+
+
+def _bound(bounds: ProductBounds) -> str:
+    return f"{max(1, bounds.concurrency)}:{max(1, bounds.concurrency_per_org)}"
+
+
+def _lane(envelope: Envelope) -> str:
+    return f"{envelope.product}:{envelope.org}:{envelope.lane}"
+
+
+def _publish_args(envelope: Envelope) -> tuple[bytes | str | int, ...]:
+    if ":" in envelope.product or ":" in envelope.org or " " in envelope.id or not envelope.id:
+        raise Misconfigured(f"{envelope.product!r}, {envelope.org!r}, {envelope.id!r}: names have no colon or space")
+    return (
+        envelope.product,
+        envelope.org,
+        _lane(envelope),
+        envelope.id,
+        envelope.id.encode() + b" " + _encode(envelope),
+        envelope.idempotency,
+        envelope.fingerprint,
+        max(1, envelope.idempotency_ttl_s),
+        envelope.backlog,
+    )
+
+
+def _published(answer: bytes, envelope_id: str) -> Published:
+    outcome = _OUTCOMES[answer[:1]]
+    return Published(outcome, answer[1:].decode() or envelope_id)
+
+
+def _settle_args(settlement: Settlement) -> tuple[bytes | str | int, ...]:
+    delivery, result = settlement.delivery, settlement.result
+    lead = (_lane(delivery.envelope), delivery.envelope.id, delivery.fence)
+    if result is None:
+        what = "release" if settlement.release else "retry"
+        return (*lead, what, b"", 0, int((settlement.retry_after_s or 0) * 1000), b"")
+    what = "next" if settlement.take_next else "result"
+    retention_ms = max(1000, int(result.retention_s * 1000))
+    return (*lead, what, _encode(result), retention_ms, 0, _letter_of(settlement))
+
+
+def _letter_of(settlement: Settlement) -> bytes:
+    reason, result = settlement.dead_letter, settlement.result
+    if reason is None or result is None:
+        return b""
+    letter = DeadLetter(
+        id="",
+        envelope=settlement.delivery.envelope,
+        reason=reason.code,
+        detail=reason.detail,
+        attempts=settlement.delivery.attempt,
+        at_ms=result.finished_ms,
+    )
+    return _encode(letter)
+
+
+def _delivery(envelope: bytes, attempt: int, fence: int) -> Delivery:
+    return Delivery(envelope=_envelope(envelope), attempt=attempt, fence=fence)

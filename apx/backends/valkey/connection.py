@@ -1,0 +1,115 @@
+"""The client of a Valkey (or Redis ≥ 7.2) server: bounded in time, and with errors that the domain knows.
+
+A server that is gone, hung, loading or full raises `Unavailable` within `CALL_TIMEOUT_S` of each attempt. Nothing here
+retries by itself: only the caller knows whether a second try is safe (see `Script`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import resources
+from typing import Any
+from urllib.parse import urlsplit
+
+from valkey.asyncio import BlockingConnectionPool, Valkey
+from valkey.exceptions import (
+    AuthenticationError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    ResponseError,
+)
+from valkey.exceptions import ConnectionError as ConnectionLost
+from valkey.exceptions import TimeoutError as NoReply
+
+from apx.errors import Misconfigured, Unavailable
+
+CALL_TIMEOUT_S = 1.0
+"""Longest wait for one reply; a hung server is seen after this."""
+CONNECT_TIMEOUT_S = 1.0
+MAX_CONNECTIONS = 32
+"""Per client. Callers above it wait for a free connection, up to `CALL_TIMEOUT_S`: no storm against a slow server."""
+RETRY_WINDOW_S = 1.5
+"""How long a repeatable call tries again after a connection was lost; covers a restart with a small log."""
+
+_SCHEMES = ("redis", "rediss", "valkey", "valkeys", "unix")
+_BUSY = ("LOADING", "BUSY", "MISCONF", "OOM", "MASTERDOWN", "NOREPLICAS", "TRYAGAIN", "CLUSTERDOWN", "READONLY")
+
+
+def connect(url: str, *, timeout_s: float = CALL_TIMEOUT_S, max_connections: int = MAX_CONNECTIONS) -> Valkey:
+    """Return a client for `redis://`, `rediss://` or `unix://`; it connects when first used.
+
+    Close it with `await client.aclose()`. Raises `Misconfigured` for any other address.
+    """
+    if urlsplit(url).scheme not in _SCHEMES:
+        raise Misconfigured(f"{_hide_password(url)!r} is no address of a store: use redis://, rediss:// or unix://")
+    url = url.replace("redis", "valkey", 1) if url.startswith("redis") else url
+    tls: dict[str, Any] = {"ssl_check_hostname": True} if url.startswith("valkeys:") else {}
+    pool = BlockingConnectionPool.from_url(
+        url,
+        timeout=timeout_s,
+        max_connections=max_connections,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=CONNECT_TIMEOUT_S,
+        lib_name=None,
+        lib_version=None,
+        **tls,
+    )
+    return Valkey.from_pool(pool)
+
+
+@contextmanager
+def unavailable(doing: str) -> Iterator[None]:
+    """Turn the client's errors into `Unavailable` (or `Misconfigured`, where trying again cannot help)."""
+    try:
+        yield
+    except (AuthenticationError, NoPermissionError) as error:
+        raise Misconfigured(f"{doing}: the store refused this process: {error}") from error
+    except (ConnectionLost, NoReply, OutOfMemoryError, ReadOnlyError, OSError) as error:
+        raise Unavailable(f"{doing}: the store does not answer: {error}") from error
+    except ResponseError as error:
+        if str(error).startswith(_BUSY):
+            raise Unavailable(f"{doing}: the store is not ready: {error}") from error
+        raise
+
+
+class Script:
+    """A Lua script, called by its SHA; loaded again when the server does not know it (it was restarted)."""
+
+    def __init__(self, client: Valkey, name: str, *, prelude: str = "") -> None:
+        """Read `<name>.lua` beside this file, after the shared `<prelude>.lua`."""
+        source = (_read(prelude) if prelude else "") + _read(name)
+        self._script = client.register_script(source)
+        self._name = name
+
+    async def __call__(self, *args: bytes | str | float) -> Any:
+        """Run it once. Raises `Unavailable`; then it may or may not have run."""
+        with unavailable(self._name):
+            return await self._script(args=args)
+
+    async def repeat(self, *args: bytes | str | float) -> Any:
+        """Run it, and again while the connection is lost: only for scripts that are safe to run twice.
+
+        A server that hangs is asked twice; one that refuses is asked for `RETRY_WINDOW_S`. Raises `Unavailable`.
+        """
+        loop = asyncio.get_running_loop()
+        start, pause_s = loop.time(), 0.02
+        while True:
+            try:
+                return await self(*args)
+            except Unavailable:
+                if loop.time() - start + pause_s > RETRY_WINDOW_S:
+                    raise
+            await asyncio.sleep(pause_s)
+            pause_s *= 2
+
+
+def _read(name: str) -> str:
+    return resources.files(__package__).joinpath(f"{name}.lua").read_text(encoding="utf-8")
+
+
+def _hide_password(url: str) -> str:
+    parts = urlsplit(url)
+    return url.replace(parts.password, "…") if parts.password else url

@@ -1,0 +1,89 @@
+-- Keys and moves that the scripts of the bus share. One script is one atomic step, and one transaction in the AOF.
+--
+-- A container is listed in its parent exactly while it has something to give:
+--   apx:q:ready            LIST of products with ready orgs            (or parked: in flight up to its bound)
+--   apx:q:ring:P           LIST of orgs of P with ready lanes          (or parked: in flight up to its bound)
+--   apx:q:lanes:P:O        LIST of ready lanes of (P, O)
+--   apx:q:lane:P:O:L       LIST of envelopes, `id SPACE msgpack`; the head stays until it is settled
+-- A lane that is not empty is in exactly one of: its org's ready lanes, apx:q:leases, apx:q:delayed.
+--   apx:q:state:P:O:L      HASH f fence of the lease or 0, p fence before it was handed back, h id of the head under
+--                               way, n attempts of the head, q requests in this turn, b begin of the turn (ms)
+--   apx:q:leases, :delayed ZSET of lanes by the time (ms, server's clock) of expiry, of the next attempt
+--   apx:q:inflight, :depth HASH of counts by P and P:O; a field is gone at 0
+--   apx:q:running          HASH id -> `started_ms:attempt` (0: it waits for the next attempt)
+--   apx:res:ID             `fence LF msgpack`: the result; fence 0 for one from outside a delivery
+local call = redis.call
+local READY, PARKED, RING, LANES = 'apx:q:ready', 'apx:q:parked', 'apx:q:ring:', 'apx:q:lanes:'
+local LANE, STATE, LEASES, DELAYED = 'apx:q:lane:', 'apx:q:state:', 'apx:q:leases', 'apx:q:delayed'
+local INFLIGHT, DEPTH, RUNNING, FENCE = 'apx:q:inflight', 'apx:q:depth', 'apx:q:running', 'apx:q:fence'
+local RESULT, NOTICE, WAKE = 'apx:res:', 'apx:n:', 'apx:q:wake'
+local DROPS, QUANTUM, QUANTUM_MS = 500, 8, 100
+
+local function now_ms()
+  local t = call('TIME')
+  return t[1] * 1000 + math.floor(t[2] / 1000)
+end
+
+local function owner(lane)
+  return string.match(lane, '^([^:]*):([^:]*):')
+end
+
+local function count(key, field, by)
+  if call('HINCRBY', key, field, by) <= 0 then call('HDEL', key, field) end
+end
+
+local function offer_org(product, org)
+  if call('RPUSH', RING .. product, org) == 1 then call('RPUSH', READY, product) end
+end
+
+local function offer_lane(product, org, lane, first)
+  local lanes = call(first and 'LPUSH' or 'RPUSH', LANES .. product .. ':' .. org, lane)
+  if lanes == 1 then offer_org(product, org) end
+end
+
+-- One delivery of (product, org) is over: what was parked for it takes its turn again.
+local function leave(product, org)
+  count(INFLIGHT, product, -1)
+  count(INFLIGHT, product .. ':' .. org, -1)
+  if call('SREM', PARKED, product .. ':' .. org) == 1 then offer_org(product, org) end
+  if call('SREM', PARKED, product) == 1 then call('RPUSH', READY, product) end
+end
+
+local function drop_head(lane, product, org, id)
+  call('LTRIM', LANE .. lane, 1, -1)
+  call('HDEL', RUNNING, id)
+  count(DEPTH, product .. ':' .. org, -1)
+end
+
+local function fence_of(id)
+  local head = call('GETRANGE', RESULT .. id, 0, 20)
+  return string.match(head, '^(%d+)\n')
+end
+
+-- Start the head's next attempt under `fence`, dropping heads that have a result already (cancelled while they waited).
+-- Returns {envelope, attempt, fence}; else nil, and whether the lane still has something (many were dropped).
+local function start_head(lane, product, org, fence, now, lease_ms, turn, begin)
+  local attempts = tonumber(call('HGET', STATE .. lane, 'n') or 0)
+  for _ = 1, DROPS do
+    local head = call('LINDEX', LANE .. lane, 0)
+    if not head then
+      call('DEL', STATE .. lane)
+      return nil, false
+    end
+    local space = string.find(head, ' ', 1, true)
+    local id = string.sub(head, 1, space - 1)
+    if call('EXISTS', RESULT .. id) == 0 then
+      attempts = attempts + 1
+      call('HSET', STATE .. lane, 'f', fence, 'h', id, 'n', attempts, 'q', turn, 'b', begin)
+      call('ZADD', LEASES, now + lease_ms, lane)
+      call('HSET', RUNNING, id, now .. ':' .. attempts)
+      call('PUBLISH', NOTICE .. id, 's')
+      return {string.sub(head, space + 1), attempts, fence}
+    end
+    drop_head(lane, product, org, id)
+    attempts = 0
+  end
+  call('DEL', STATE .. lane)
+  return nil, true
+end
+
