@@ -1,0 +1,89 @@
+"""Settings of the platform on one machine: its ports, its gitops tree, how many workers it runs."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field
+
+from apx.settings import Settings
+
+DEMO_BACKEND = "demo.localhost:9000"
+"""The name that the example products call; `connect_to` leads it to wherever the demo backend listens."""
+
+Port = Annotated[int, BeforeValidator(lambda value: 0 if value == "auto" else value), Field(ge=0, le=65_535)]
+"""A port of 127.0.0.1; 0 or `auto`: any free one."""
+
+
+class LocalSettings(Settings):
+    """What `up` needs to know beyond what its processes read for themselves."""
+
+    edge_port: Port = 8080
+    control_port: Port = 8081
+    router_port: Port = 8082
+    worker_port: Port = 8083
+    """The first worker's health port; each further worker takes the next."""
+    demo_port: Port = 9000
+    gitops: Path = Path("gitops")
+    workers: int = Field(default=1, ge=1, le=16)
+
+    def resolved(self) -> LocalSettings:
+        """Return the same with absolute paths, with a port wherever any free one was asked for."""
+        names = [name for name in ("edge_port", "control_port", "router_port", "demo_port") if getattr(self, name) == 0]
+        free = free_ports(len(names))
+        worker_port = self.worker_port or free_range(self.workers)
+        paths = {"home": self.home.expanduser().resolve(), "gitops": self.gitops.expanduser().resolve()}
+        return self.model_copy(update={**dict(zip(names, free, strict=True)), "worker_port": worker_port, **paths})
+
+    def ports(self) -> dict[str, int]:
+        """Return every port that the platform listens on, under the name of the variable that moves it."""
+        named = {
+            "APX_EDGE_PORT": self.edge_port,
+            "APX_CONTROL_PORT": self.control_port,
+            "APX_ROUTER_PORT": self.router_port,
+            "APX_DEMO_PORT": self.demo_port,
+            "APX_WORKER_PORT": self.worker_port,
+        }
+        more = {f"APX_WORKER_PORT+{i}": self.worker_port + i for i in range(1, self.workers)}
+        return named | more
+
+    def environment(self) -> dict[str, str]:
+        """Return what the processes are told about this platform."""
+        demo = f"{DEMO_BACKEND}=127.0.0.1:{self.demo_port}"
+        return {
+            "APX_HOME": str(self.home),
+            "APX_GITOPS": str(self.gitops),
+            "APX_CONNECT_TO": ",".join(filter(None, (self.connect_to, demo))),
+            **{name: str(port) for name, port in self.ports().items() if "+" not in name},
+        }
+
+
+def free_ports(count: int) -> list[int]:
+    """Return `count` different ports of 127.0.0.1 on which nothing listens now."""
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def free_range(count: int) -> int:
+    """Return the first of `count` neighbouring free ports of 127.0.0.1."""
+    while True:
+        (first,) = free_ports(1)
+        if first + count <= 65_536 and not any(busy(port) for port in range(first, first + count)):  # noqa: PLR2004
+            return first
+
+
+def busy(port: int) -> str:
+    """Return why 127.0.0.1:`port` cannot be listened on, or an empty string."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            return error.strerror or str(error)
+    return ""
