@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,8 +21,10 @@ from apx.backends.http.connect_to import parse_connect_to
 from apx.backends.valkey.bus import ValkeyBus
 from apx.backends.valkey.connection import connect
 from apx.backends.valkey.keys import ValkeyKeys
+from apx.backends.valkey.notices import Notices
 from apx.backends.valkey.results import ValkeyResults
 from apx.backends.valkey.rollouts import ValkeyRollouts
+from apx.catalog.model import ProductSpec
 from apx.clock import Clock, SystemClock
 from apx.policy.evaluate import Evaluator
 from apx.policy.opa import Opa
@@ -29,8 +33,9 @@ from apx.release.load import Loader
 from apx.release.model import Manifest, Release
 from apx.release.store import ReleaseStore
 from apx.requests.execution_call import BackendClient
-from apx.requests.ports import BlobStore, Bus, ResultStore
+from apx.requests.ports import BlobStore, Bus, ProductBounds, ResultStore
 from apx.requests.receipt import Receipts
+from apx.requests.specs import ReleasedSpecs
 from apx.rollout.active import RolloutStore
 from apx.rollout.follow import Follower
 from apx.settings import Settings
@@ -54,7 +59,8 @@ class Backends(msgspec.Struct, frozen=True):
 async def backends(settings: Settings) -> AsyncIterator[Backends]:
     """Connect to the store; close the connections at the end."""
     client = connect(settings.store_url)
-    bus, results = ValkeyBus(client), ValkeyResults(client)
+    notices = Notices(client)
+    bus, results = ValkeyBus(client, notices=notices), ValkeyResults(client, notices=notices)
     try:
         yield Backends(
             keys=ValkeyKeys(client),
@@ -145,6 +151,46 @@ def live_product(settings: Settings) -> Callable[[Release], LiveProduct]:
         return LiveProduct(release, policy)
 
     return prepare
+
+
+@dataclass
+class WorkerParts:
+    """What a worker is made of."""
+
+    bus: Bus
+    results: ResultStore
+    blobs: BlobStore
+    client: BackendClient
+    specs: Callable[[str, str], Awaitable[ProductSpec]]
+    bounds: Callable[[], Sequence[ProductBounds]]
+    cancellations: Callable[[], AsyncIterator[str]] | None
+
+
+@asynccontextmanager
+async def worker_parts(settings: Settings) -> AsyncIterator[WorkerParts]:
+    """Connect a worker, and follow the live releases as long as it works."""
+    async with backends(settings) as outside, backend_client(settings) as client:
+        specs = ReleasedSpecs(loader(settings))
+        follow = follower(settings, outside.rollouts, "worker", prepare=lambda release: release.manifest.spec)
+        following = asyncio.create_task(_follow_specs(follow, specs))
+        try:
+            yield WorkerParts(
+                bus=outside.bus,
+                results=outside.results,
+                blobs=outside.blobs,
+                client=client,
+                specs=specs.of,
+                bounds=specs.bounds,
+                cancellations=outside.bus.cancellations,
+            )
+        finally:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+
+
+async def _follow_specs(follow: Follower[ProductSpec], specs: ReleasedSpecs) -> None:
+    async for current in follow.changes():
+        specs.serve(current, follow.digests)
 
 
 async def follow_releases(settings: Settings) -> AsyncIterator[Sequence[Manifest]]:

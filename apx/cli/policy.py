@@ -15,8 +15,8 @@ from apx.policy.run_tests import run_tests
 app = typer.Typer(help="Test policies.", no_args_is_help=True)
 
 
-@app.command()
-def test(
+@app.command("test")
+def run(
     gitops: Annotated[Path, typer.Option("--gitops", envvar="APX_GITOPS", help="The gitops tree.")] = Path("gitops"),
     package: Annotated[str | None, typer.Option(help="Only this Rego package.")] = None,
     as_json: AsJson = False,

@@ -6,13 +6,14 @@ import os
 from collections.abc import Mapping
 
 import msgspec
-from apx.requests.idempotency import fingerprint, key_name, parse_key
-from apx.requests.receipt import Receipts
 
 from apx.admission.admit import Admitted, Refused
 from apx.clock import Clock
+from apx.requests.idempotency import fingerprint, parse_key
+from apx.requests.idempotency import name as idempotency_name
 from apx.requests.model import Envelope
 from apx.requests.ports import Bus
+from apx.requests.receipt import RANDOM_BYTES, Receipts
 from services.router.caller import Target
 from services.router.forwarded import end_to_end
 
@@ -57,7 +58,7 @@ class Acceptor:
             key = parse_key(idempotency_key)
             if key is None:
                 return _KEY_INVALID
-            name = key_name(admitted.key.org, admitted.product.name, key)
+            name = idempotency_name(admitted.key.org, admitted.product.name, key)
         envelope = self._envelope(admitted, call, name)
         published = await self._bus.publish(envelope)
         refused = _REFUSED.get(published.outcome)
@@ -65,11 +66,11 @@ class Acceptor:
             return refused
         return Accepted(id=published.id, accepted_ms=envelope.accepted_ms, duplicate=published.outcome == "duplicate")
 
-    def _envelope(self, admitted: Admitted, call: AcceptedCall, idempotency_name: str) -> Envelope:
+    def _envelope(self, admitted: Admitted, call: AcceptedCall, record: str) -> Envelope:
         product, key, route = admitted.product, admitted.key, admitted.route
         spec = product.spec
         now_ms = int(self._clock.time() * 1000)
-        request_id = self._receipts.mint(key.org, product.name, product.digest, now_ms, os.urandom)
+        request_id = self._receipts.mint(key.org, product.name, product.digest, now_ms, os.urandom(RANDOM_BYTES))
         lanes = {"org": "org", "key": key.id, "request": request_id}
         target = call.target
         return Envelope(
@@ -88,8 +89,8 @@ class Acceptor:
             deadline_ms=now_ms + int(spec.async_.deadline_s * 1000),
             timeout_s=route.timeout_s or spec.backend.timeout_s,
             traceparent=call.traceparent,
-            fingerprint=fingerprint(call.method, target.path, call.query, call.body) if idempotency_name else "",
-            idempotency=idempotency_name,
+            fingerprint=fingerprint(call.method, target.path, call.query, call.body) if record else "",
+            idempotency=record,
             idempotency_ttl_s=int(max(spec.async_.retention_s, 86_400)),
             backlog=spec.async_.backlog,
         )

@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import msgspec
-from apx.requests.receipt import Receipt, Receipts
 
 from apx.admission.admit import LiveProduct, Refused
 from apx.admission.identity import Identity
@@ -21,6 +20,7 @@ from apx.clock import Clock
 from apx.errors import Unavailable
 from apx.requests.model import TERMINAL, Event, Progress, Result
 from apx.requests.ports import BlobStore, ResultStore
+from apx.requests.receipt import Receipt, Receipts
 from apx.telemetry import metrics
 from services.router import operation, prefer, replies
 from services.router.asgi import Receive, Reply, Send, encode
@@ -50,7 +50,7 @@ class RequestsApi:
         self._blobs = blobs
         self._receipts = receipts
         self._identity = identity
-        self._products = products
+        self._tagged = _Tagged(receipts, products)
         self._clock = clock
         self._longest_wait_s = longest_wait_s
 
@@ -191,8 +191,7 @@ class RequestsApi:
         it was never sent, and after that its result is no longer kept.
         """
         product, release = self._named(receipt)
-        live = self._products().get(product)
-        waits = live.spec.async_ if live is not None else Async()
+        waits = self._waits(receipt)
         now_ms = self._clock.time() * 1000
         deadline_ms = receipt.accepted_ms + int(waits.deadline_s * 1000)
         if now_ms <= deadline_ms:
@@ -211,9 +210,8 @@ class RequestsApi:
 
     def _cancelled(self, asked: _Asked, progress: Progress) -> Result:
         product, release = self._named(asked.receipt)
-        live = self._products().get(product)
+        waits = self._waits(asked.receipt)
         now_ms = int(self._clock.time() * 1000)
-        waits = live.spec.async_ if live is not None else Async()
         left_s = max(0.0, asked.receipt.accepted_ms / 1000 + waits.deadline_s - now_ms / 1000)
         return Result(
             id=asked.id,
@@ -229,11 +227,15 @@ class RequestsApi:
         )
 
     def _named(self, receipt: Receipt) -> tuple[str, str]:
-        """Return the product and release that the receipt's tags stand for, as far as they are still known."""
-        for name, live in self._products().items():
-            if self._receipts.names_product(receipt, name):
-                return name, live.digest if self._receipts.names_release(receipt, live.digest) else ""
-        return "", ""
+        """Return the product and release that the receipt's tags stand for, as far as they still serve."""
+        live = self._tagged.find(receipt)
+        if live is None:
+            return "", ""
+        return live.name, live.digest if self._receipts.is_of_release(receipt, live.digest) else ""
+
+    def _waits(self, receipt: Receipt) -> Async:
+        live = self._tagged.find(receipt)
+        return live.spec.async_ if live is not None else Async()
 
     def _unroutable(self, rest: str) -> Refused:
         allowed = {"": ("DELETE", "GET"), "result": ("GET",), "events": ("GET",)}.get(rest)
@@ -242,6 +244,23 @@ class RequestsApi:
         return Refused(
             status=405, code="method-not-allowed", detail="This resource does not take this method.", allow=allowed
         )
+
+
+class _Tagged:
+    """The live products by the tag that receipts carry."""
+
+    def __init__(self, receipts: Receipts, products: Callable[[], Mapping[str, LiveProduct]]) -> None:
+        self._receipts = receipts
+        self._products = products
+        self._of: Mapping[str, LiveProduct] = {}
+        self._tags: dict[bytes, LiveProduct] = {}
+
+    def find(self, receipt: Receipt) -> LiveProduct | None:
+        products = self._products()
+        if products is not self._of:  # replaced whole with each change
+            self._of = products
+            self._tags = {tag: live for live in products.values() for tag in self._receipts.product_tags(live.name)}
+        return self._tags.get(receipt.product_tag)
 
 
 class _Asked(msgspec.Struct, frozen=True):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
+from typing import cast
 
 import msgspec
 from valkey.asyncio import Valkey
@@ -38,7 +39,7 @@ class ValkeyKeys:
     async def revoke(self, key_id: str) -> KeyRecord | None:
         """Forget a key for good; return what it was."""
         with unavailable("revoking a key"):
-            sha256 = await self._client.execute_command("HGET", _INDEX, key_id)
+            sha256 = await cast("Awaitable[bytes | None]", self._client.hget(_INDEX, key_id))
             if sha256 is None:
                 return None
             record = await self.find(sha256.decode())
@@ -52,7 +53,7 @@ class ValkeyKeys:
     async def list_keys(self, org: str | None = None) -> list[KeyRecord]:
         """Return all keys, or an org's."""
         with unavailable("listing keys"):
-            hashes = await self._client.execute_command("HVALS", _INDEX)
+            hashes = await cast("Awaitable[list[bytes]]", self._client.hvals(_INDEX))
             found = await self._client.mget([_name(sha256.decode()) for sha256 in hashes]) if hashes else []
         records = [msgspec.msgpack.decode(item, type=KeyRecord) for item in found if item is not None]
         return sorted((r for r in records if org in (None, r.org)), key=lambda r: (r.org, r.created_ms, r.id))
