@@ -2,38 +2,47 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 
 import structlog
 
 from apx.errors import ApxError
 from apx.release.model import Manifest
+from services.edge.addresses import Addresses, LookUp, judged, names_to_judge, system_look_up
 from services.edge.candidate import validate
 from services.edge.files import Files
 from services.edge.render import Rendered, render
 from services.edge.settings import EdgeSettings
 
 _log = structlog.get_logger(__name__)
+_LOOK_UP_S = 30.0
 
 
-async def follow(source: AsyncIterator[Sequence[Manifest]], settings: EdgeSettings) -> None:
+async def follow(
+    source: AsyncIterator[Sequence[Manifest]], settings: EdgeSettings, look_up: LookUp = system_look_up
+) -> None:
     """Publish each set of active releases that `source` yields, until it ends.
 
     Before the first, the files are written that Envoy starts from: what was served last, or nothing but the router.
-    A set that Envoy would not take leaves everything as it is.
+    A set that Envoy would not take leaves everything as it is. Between the sets, names are looked up again.
     """
     prepare(settings)
-    files = Files(settings)
-    last: Rendered | None = None
-    async for manifests in source:
-        rendered = render(manifests, settings)
-        for product, reason in sorted(rendered.refused.items()):
-            _log.error("edge.product-refused", product=product, reason=reason)
-        if rendered == last:
-            continue
-        if await _publish(files, rendered, settings):
-            last = rendered
-            _log.info("edge.published", products=len(manifests), refused=len(rendered.refused))
+    publisher = _Publisher(settings, look_up)
+    coming = asyncio.ensure_future(anext(source, None))
+    try:
+        while True:
+            await asyncio.wait({coming}, timeout=_LOOK_UP_S)
+            if coming.done():
+                manifests = coming.result()
+                if manifests is None:
+                    return
+                publisher.manifests = manifests
+                coming = asyncio.ensure_future(anext(source, None))
+            await publisher.publish()
+    finally:
+        coming.cancel()
+        await asyncio.gather(coming, return_exceptions=True)
 
 
 def prepare(settings: EdgeSettings) -> None:
@@ -42,10 +51,41 @@ def prepare(settings: EdgeSettings) -> None:
     Files(settings).start_from(render((), settings))
 
 
-async def _publish(files: Files, rendered: Rendered, settings: EdgeSettings) -> bool:
-    try:
-        await validate(rendered, settings)
-        return await files.publish(rendered)
-    except (ApxError, OSError, TimeoutError) as error:
-        _log.error("edge.not-published", reason=str(error))
-        return False
+class _Publisher:
+    """What is published now, and how to publish what comes next."""
+
+    def __init__(self, settings: EdgeSettings, look_up: LookUp) -> None:
+        self.manifests: Sequence[Manifest] | None = None
+        self._settings = settings
+        self._look_up = look_up
+        self._files = Files(settings)
+        self._addresses: Addresses = {}
+        self._last: Rendered | None = None
+        self._refused: dict[str, str] = {}
+
+    async def publish(self) -> None:
+        if self.manifests is None:
+            return
+        names = names_to_judge(self.manifests, self._settings)
+        self._addresses = await judged(names, self._addresses, self._look_up)
+        rendered = render(self.manifests, self._settings, self._addresses)
+        if rendered == self._last:
+            return
+        self._tell(rendered.refused)
+        if await self._swap(rendered):
+            self._last = rendered
+            _log.info("edge.published", products=len(self.manifests), refused=len(rendered.refused))
+
+    async def _swap(self, rendered: Rendered) -> bool:
+        try:
+            await validate(rendered, self._settings)
+            return await self._files.publish(rendered)
+        except (ApxError, OSError, TimeoutError) as error:
+            _log.error("edge.not-published", reason=str(error))
+            return False
+
+    def _tell(self, refused: dict[str, str]) -> None:
+        for product, reason in sorted(refused.items()):
+            if self._refused.get(product) != reason:
+                _log.error("edge.product-refused", product=product, reason=reason)
+        self._refused = refused

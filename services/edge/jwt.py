@@ -11,6 +11,7 @@ from typing import Any
 from apx.catalog.model import Jwt
 from apx.release.model import Manifest
 from services.edge.clusters import jwks_cluster_name
+from services.edge.keys import trusted_keys
 
 JWT_FILTER = "envoy.filters.http.jwt_authn"
 CLAIMS_HEADER = "x-apx-jwt-payload"
@@ -47,7 +48,7 @@ def _provider(jwt: Jwt) -> dict[str, Any]:
 
 def _keys(jwt: Jwt) -> dict[str, Any]:
     if jwt.jwks_url is None:
-        return {"local_jwks": {"inline_string": jwt.jwks or ""}}
+        return {"local_jwks": {"inline_string": trusted_keys(jwt.jwks or "")}}
     return {
         "remote_jwks": {
             "http_uri": {"uri": jwt.jwks_url, "cluster": jwks_cluster_name(jwt.jwks_url), "timeout": "5s"},

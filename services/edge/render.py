@@ -10,11 +10,13 @@ import msgspec
 
 from apx.errors import ApxError, Unsupported
 from apx.release.model import Manifest
+from services.edge.addresses import Addresses
 from services.edge.bootstrap import bootstrap
 from services.edge.clusters import CLUSTER, backend_clusters, jwks_clusters
 from services.edge.jwt import JWT_FILTER, jwt_filter
+from services.edge.keys import trusted_keys
 from services.edge.listener import listener
-from services.edge.routes import product_routes, route_configuration
+from services.edge.routes import route_configuration
 from services.edge.settings import EdgeSettings
 
 _LISTENER = "type.googleapis.com/envoy.config.listener.v3.Listener"
@@ -33,18 +35,23 @@ class Rendered(msgspec.Struct, frozen=True, kw_only=True):
     """Product → why the edge cannot serve its release; the other products are not held up."""
 
 
-def render(manifests: Sequence[Manifest], settings: EdgeSettings) -> Rendered:
-    """Render the active releases, one for each product."""
-    served, refused = _judge(manifests, settings)
-    clusters = [c for m in served if m.spec.mode == "sync" for c in backend_clusters(m, settings)]
-    clusters += jwks_clusters(served, settings)
+def render(manifests: Sequence[Manifest], settings: EdgeSettings, addresses: Addresses | None = None) -> Rendered:
+    """Render the active releases, one for each product.
+
+    `addresses` says where the names of backends lead that may not be private; without it such a backend is nowhere.
+    """
+    judged = _judge(manifests, settings, addresses or {})
+    served = [manifest for manifest, _ in judged.served]
+    clusters = [cluster for _, clusters in judged.served for cluster in clusters]
+    clusters += jwks_clusters(served, settings, addresses or {})
+    closed = [manifest.spec.base_path for manifest in judged.closed]
     return Rendered(
         bootstrap=bootstrap(settings),
         listeners=[{"@type": _LISTENER, **listener(settings)}],
-        routes=[route_configuration(served, settings)],
+        routes=[route_configuration(served, settings, closed)],
         clusters=[{"@type": CLUSTER, **cluster} for cluster in clusters],
         filters=[{"@type": _EXTENSION, "name": JWT_FILTER, "typed_config": jwt_filter(served)}],
-        refused=refused,
+        refused=judged.reasons,
     )
 
 
@@ -59,27 +66,37 @@ def version(resources: list[dict[str, Any]]) -> str:
     return hashlib.sha256(msgspec.json.encode(resources, order="sorted")).hexdigest()[:16]
 
 
-def _judge(manifests: Sequence[Manifest], settings: EdgeSettings) -> tuple[list[Manifest], dict[str, str]]:
-    served: dict[str, Manifest] = {}
-    refused: dict[str, str] = {}
+class _Judged(msgspec.Struct, frozen=True):
+    served: list[tuple[Manifest, list[dict[str, Any]]]]
+    closed: list[Manifest]
+    reasons: dict[str, str]
+
+
+def _judge(manifests: Sequence[Manifest], settings: EdgeSettings, addresses: Addresses) -> _Judged:
+    judged = _Judged([], [], {})
+    taken: dict[str, str] = {}
     for manifest in sorted(manifests, key=lambda m: m.product):
         try:
-            _check(manifest, served)
-            product_routes(manifest, settings)
+            _check(manifest, taken)
+            clusters = backend_clusters(manifest, settings, addresses) if manifest.spec.mode == "sync" else []
+            jwks_clusters([manifest], settings, addresses)
         except (ApxError, ValueError) as error:
-            refused[manifest.product] = str(error)
+            judged.closed.append(manifest)
+            judged.reasons[manifest.product] = str(error)
         else:
-            served[manifest.spec.base_path] = manifest
-    return list(served.values()), refused
+            judged.served.append((manifest, clusters))
+            taken[manifest.spec.base_path] = manifest.product
+    return judged
 
 
-def _check(manifest: Manifest, served: dict[str, Manifest]) -> None:
+def _check(manifest: Manifest, taken: dict[str, str]) -> None:
     spec = manifest.spec
-    if not spec.base_path.startswith("/") or spec.base_path == "/" or spec.base_path.endswith("/"):
-        raise Unsupported(f"{manifest.product}: base_path {spec.base_path!r}: wanted /name, without an end slash")
-    if spec.base_path in served:
-        raise Unsupported(f"{manifest.product}: {served[spec.base_path].product} has base_path {spec.base_path!r}")
-    if spec.auth.jwt is not None and not spec.auth.jwt.audiences:
-        raise Unsupported(f"{manifest.product}: auth.jwt.audiences is empty: every token of the issuer would pass")
-    if spec.auth.jwt is not None and not (spec.auth.jwt.jwks or spec.auth.jwt.jwks_url):
-        raise Unsupported(f"{manifest.product}: auth.jwt has neither jwks nor jwks_url")
+    if not spec.base_path.startswith("/") or spec.base_path.endswith("/"):
+        raise Unsupported(f"base_path {spec.base_path!r}: wanted /name, without an end slash")
+    if spec.base_path in taken:
+        raise Unsupported(f"base_path {spec.base_path!r} is the product {taken[spec.base_path]}'s")
+    jwt = spec.auth.jwt
+    if jwt is not None and not (jwt.issuer and jwt.audiences):
+        raise Unsupported("auth.jwt: without an issuer and an audience every token would pass")
+    if jwt is not None and jwt.jwks_url is None:
+        trusted_keys(jwt.jwks or "")

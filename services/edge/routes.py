@@ -21,10 +21,11 @@ from typing import Any
 from apx.catalog.model import Route
 from apx.release.model import Manifest
 from services.edge.admission import BUFFER_FILTER, EXT_AUTHZ_FILTER
-from services.edge.clusters import ROUTER, backend_clusters, target
+from services.edge.clusters import ROUTER, backend_cluster_names
 from services.edge.jwt import CLAIMS_HEADER, COMPACT_JWS, JWT_FILTER
 from services.edge.patterns import CANONICAL_TARGET, route_regex
 from services.edge.settings import EdgeSettings
+from services.edge.targets import target
 
 _TYPE = "type.googleapis.com/"
 ROUTES = _TYPE + "envoy.config.route.v3.RouteConfiguration"
@@ -42,12 +43,12 @@ _SAFE_TO_REPEAT = "GET|HEAD|OPTIONS|PUT|DELETE"
 Json = dict[str, Any]
 
 
-def route_configuration(manifests: Sequence[Manifest], settings: EdgeSettings) -> Json:
-    """Return the one route configuration."""
+def route_configuration(manifests: Sequence[Manifest], settings: EdgeSettings, closed: Sequence[str] = ()) -> Json:
+    """Return the one route configuration; what lies under a `closed` base path is answered with 503."""
     return {
         "@type": ROUTES,
         "name": "edge",
-        "virtual_hosts": [{"name": "apx", "domains": ["*"], "matcher": _matcher(manifests, settings)}],
+        "virtual_hosts": [{"name": "apx", "domains": ["*"], "matcher": _matcher(manifests, settings, closed)}],
     }
 
 
@@ -66,18 +67,18 @@ def product_routes(manifest: Manifest, settings: EdgeSettings) -> list[Json]:
     return [*([no_token] if spec.auth.jwt is not None else []), *routes]
 
 
-def _matcher(manifests: Sequence[Manifest], settings: EdgeSettings) -> Json:
+def _matcher(manifests: Sequence[Manifest], settings: EdgeSettings, closed: Sequence[str]) -> Json:
     canonical = {"safe_regex": {"google_re2": {}, "regex": CANONICAL_TARGET}}
     refusals = [
         _rule({"not_matcher": _single(":path", canonical)}, [_everything(400)]),
         _rule(_single(":method", {"exact": "TRACE"}), [_everything(405)]),
     ]
-    tree = {"input": _input(":path"), "prefix_match_map": {"map": _tree(manifests, settings)}}
+    tree = {"input": _input(":path"), "prefix_match_map": {"map": _tree(manifests, settings, closed)}}
     rest = {"matcher_tree": tree, "on_no_match": _list("router", _default(settings))}
     return {"matcher_list": {"matchers": refusals}, "on_no_match": {"matcher": rest}}
 
 
-def _tree(manifests: Sequence[Manifest], settings: EdgeSettings) -> Json:
+def _tree(manifests: Sequence[Manifest], settings: EdgeSettings, closed: Sequence[str]) -> Json:
     default = _default(settings)
     nobody = [{"match": {"path_separated_prefix": "/metrics"}, **_answer(404)}, *default]
     requests = _to_router({"path_separated_prefix": "/v1/requests"}, settings, timeout_s=0)
@@ -86,6 +87,9 @@ def _tree(manifests: Sequence[Manifest], settings: EdgeSettings) -> Json:
         "/metrics": _list("metrics", nobody),
         "/v1/requests": _list("requests", [*requests, *default]),
     }
+    for base_path in closed:
+        shut = {"match": {"path_separated_prefix": base_path}, **_answer(503)}
+        tree[base_path] = _list("closed", [shut, *default])
     for manifest in manifests:
         if routes := product_routes(manifest, settings):
             tree[manifest.spec.base_path] = _list(manifest.product, [*routes, *default])
@@ -113,7 +117,7 @@ def _to_router(
 
 def _sync_routes(manifest: Manifest, settings: EdgeSettings) -> list[Json]:
     spec = manifest.spec
-    names = [cluster["name"] for cluster in backend_clusters(manifest, settings)]
+    names = backend_cluster_names(manifest)
     under = {"path_separated_prefix": spec.base_path}
     websocket = {**under, "headers": [{"name": "upgrade", "string_match": {"exact": "websocket", "ignore_case": True}}]}
     routes = [_proxied(manifest, websocket, names[0], settings, streaming=True, upgrade=True)]
