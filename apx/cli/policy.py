@@ -10,7 +10,7 @@ import typer
 
 from apx.cli.output import AsJson, print_json
 from apx.policy.opa import Opa
-from apx.policy.run_tests import run_tests
+from apx.policy.test import run_tests
 
 app = typer.Typer(help="Test policies.", no_args_is_help=True)
 

@@ -20,7 +20,7 @@ from apx.errors import InvalidCatalog, PolicyRejected
 from apx.policy.capabilities import capabilities_digest
 from apx.policy.compile import CompiledPolicy, compile_policy
 from apx.policy.opa import Opa
-from apx.policy.run_tests import PolicyTestReport, run_tests
+from apx.policy.test import PolicyTestReport, run_tests
 from apx.release.digest import blob_of, canonical, digest_of
 from apx.release.model import PAYLOAD_TYPE, Compiler, Manifest, PolicyArtifact, TestReport
 from apx.release.signing import Signer, seal
@@ -95,7 +95,17 @@ class Builder:
         return {name: result for name, result in results.items() if isinstance(result, CompiledPolicy)}
 
     def _test(self, policies: Path, packages: list[str]) -> dict[str, PolicyTestReport]:
-        return {package: run_tests(self._opa, policies, package) for package in packages}
+        """Run each package's tests; a release of a policy without tests that pass is not built."""
+        reports = {package: run_tests(self._opa, policies, package) for package in packages}
+        wrong = [str(failure) for report in reports.values() for failure in report.failed]
+        wrong += [
+            f"{policies}: package {package} has no tests: write some in a *_test.rego file beside it"
+            for package, report in reports.items()
+            if not report.passed and not report.failed
+        ]
+        if wrong:
+            raise PolicyRejected("\n".join(wrong))
+        return reports
 
     async def _put(self, manifest: Manifest, policy: CompiledPolicy, known: set[str]) -> Built:
         payload = canonical(manifest)
