@@ -30,7 +30,7 @@ def parse_key(header: str) -> str | None:
     return text if len(text) <= MOST_CHARACTERS and _PRINTABLE.fullmatch(text) else None
 
 
-def name(org: str, product: str, key: str) -> str:
+def key_name(org: str, product: str, key: str) -> str:
     """Return the name of the record of one org's key for one product: independent of every other org's."""
     return _digest(b"apx.dev/idempotency/name/v1", org.encode(), product.encode(), key.encode())[:40]
 

@@ -58,13 +58,13 @@ class Receipts:
         self._keys = tuple(_Key(key) for key in keys)
         self._region = region.encode()
 
-    def mint(self, org: str, product: str, release_digest: str, now_ms: int, random: bytes) -> str:
-        """Make an id; `random` is 8 fresh random bytes."""
+    def mint(self, org: str, product: str, release_digest: str, now_ms: int, random: Callable[[int], bytes]) -> str:
+        """Make an id; `random` gives so many random bytes (`os.urandom`)."""
         key = self._keys[0]
         body = _BODY.pack(
             key.hint,
             now_ms.to_bytes(6, "big"),
-            random,
+            random(RANDOM_BYTES),
             self._region,
             key.org_tag(org),
             key.product_tag(product),
@@ -90,17 +90,13 @@ class Receipts:
         """Say whether the request is that org's."""
         return hmac.compare_digest(self._keys[receipt.key].org_tag(org), receipt.org_tag)
 
-    def is_of_product(self, receipt: Receipt, product: str) -> bool:
+    def names_product(self, receipt: Receipt, product: str) -> bool:
         """Say whether the request is that product's (32 bits: a filter among the org's own, not a proof)."""
         return hmac.compare_digest(self._keys[receipt.key].product_tag(product), receipt.product_tag)
 
-    def is_of_release(self, receipt: Receipt, digest: str) -> bool:
+    def names_release(self, receipt: Receipt, release_digest: str) -> bool:
         """Say whether that release admitted the request (32 bits, as above)."""
-        return hmac.compare_digest(self._keys[receipt.key].release_tag(digest), receipt.release_tag)
-
-    def product_tags(self, product: str) -> tuple[bytes, ...]:
-        """Return a product's tag under each key, to find products by `Receipt.product_tag`."""
-        return tuple(key.product_tag(product) for key in self._keys)
+        return hmac.compare_digest(self._keys[receipt.key].release_tag(release_digest), receipt.release_tag)
 
 
 class _Key:

@@ -42,11 +42,14 @@ _OUTCOMES: dict[bytes, Literal["accepted", "duplicate", "conflict", "backlog"]] 
 class ValkeyBus:
     """The bus of one process."""
 
-    def __init__(self, client: Valkey, *, notices: Notices | None = None, lease_s: float = LEASE_S) -> None:
+    def __init__(
+        self, client: Valkey, *, notices: Notices | None = None, lease_s: float = LEASE_S, idle_s: float = IDLE_S
+    ) -> None:
         """Share `notices` with the results of the same process. Nothing is sent before the first call."""
         self._client = client
         self._notices = notices or Notices(client)
         self._lease_ms = int(lease_s * 1000)
+        self._idle_s = idle_s
         self._publish = Script(client, "publish", prelude="lanes")
         self._receive = Script(client, "receive", prelude="lanes")
         self._settle = Script(client, "settle", prelude="lanes")
@@ -64,11 +67,12 @@ class ValkeyBus:
         return await self._publishing(_publish_args(envelope))
 
     async def receive(self, worker: str, products: Sequence[ProductBounds], room: int) -> list[Delivery]:
-        """Take up to `room` deliveries; waits up to `IDLE_S` when there are none."""
+        """Take up to `room` deliveries; waits up to `idle_s` when there are none."""
         if room <= 0 or not products:
+            await asyncio.sleep(self._idle_s)
             return []
         loop = asyncio.get_running_loop()
-        end = loop.time() + IDLE_S
+        end = loop.time() + self._idle_s
         if worker not in self._wakes:
             self._wakes[worker] = await self._notices.open("apx:q:wake")
         while True:
@@ -104,11 +108,8 @@ class ValkeyBus:
     async def dead_letters(self, product: str | None = None, limit: int = 100) -> list[DeadLetter]:
         """List the newest dead letters, newest first."""
         with unavailable("dead letters"):
-            products = (
-                [product]
-                if product
-                else sorted(p.decode() for p in await cast("Awaitable[set[bytes]]", self._client.smembers("apx:dlqs")))
-            )
+            names = await cast("Awaitable[set[bytes]]", self._client.smembers("apx:dlqs"))
+            products = [product] if product else [name.decode() for name in names]
             found = [
                 msgspec.structs.replace(_letter(fields[b"d"]), id=f"{name}:{entry.decode()}")
                 for name in products
@@ -159,7 +160,7 @@ class _Bounds:
         self._last: tuple[Sequence[ProductBounds], str] | None = None
 
     def key(self, products: Sequence[ProductBounds]) -> str:
-        if self._last is None or self._last[0] is not products:
+        if self._last is None or (self._last[0] is not products and self._last[0] != products):
             digest = hashlib.sha256(_encode(sorted((p.product, _bound(p)) for p in products))).hexdigest()[:32]
             self._last = (products, f"apx:q:bounds:{digest}")
         return self._last[1]
