@@ -178,19 +178,32 @@ class Info(Gauge):
 
 
 class Age(Gauge):
-    """Seconds since the last `touch`; since the process started when there was none."""
+    """Seconds since the last `touch`, or since `expect` said that there will be one; absent before."""
 
     def __init__(
         self, name: str, meaning: str, *, registry: CollectorRegistry | None = None, clock: Clock | None = None
     ) -> None:
-        self._clock = clock or SystemClock()
-        self.touch()
         super().__init__(name, meaning, registry=registry)
-        self.read(lambda: self._clock.monotonic() - self._touched_s)
+        self._clock = clock or SystemClock()
+        self._touched_s: float | None = None
+
+    def expect(self) -> None:
+        """Count from now on: for a process that depends on what has not happened yet."""
+        if self._touched_s is None:
+            self.touch()
 
     def touch(self) -> None:
         """Say that it happened just now."""
         self._touched_s = self._clock.monotonic()
+
+    def value(self, *labels: str) -> float:
+        """Return the seconds; 0 where nothing is expected."""
+        del labels
+        return 0.0 if self._touched_s is None else self._clock.monotonic() - self._touched_s
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield the age as it stands."""
+        return self.describe() if self._touched_s is None else super().collect()
 
 
 class Histogram(Instrument[list[float]]):

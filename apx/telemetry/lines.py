@@ -16,7 +16,6 @@ from collections import deque
 from apx.telemetry.metrics import LOG_LINES_DROPPED
 
 _GATHER_S = 0.02
-_BATCH_BYTES = 1 << 18
 
 
 class LineWriter:
@@ -25,6 +24,7 @@ class LineWriter:
     def __init__(self, fd: int, *, max_bytes: int = 4 << 20) -> None:
         self._fd = fd
         self._max_bytes = max_bytes
+        self._closed = False
         self._torn = False
         """The last write ended inside a line."""
         self._start()
@@ -47,46 +47,51 @@ class LineWriter:
         while self._held_bytes and time.monotonic() < end:
             self._hurry.set()
             self._wake.set()
-            self._idle.wait(_GATHER_S)
+            time.sleep(0.002)
         return not self._held_bytes
 
+    def close(self, timeout_s: float = 1.0) -> None:
+        """Write what is queued, for at most this time, and end the thread; later lines are dropped unseen."""
+        self.flush(timeout_s)
+        self._closed = True
+        self._wake.set()
+        self._thread.join(timeout_s)
+
     def _start(self) -> None:
+        if self._closed:
+            return
         self._lines: deque[bytes] = deque()
         self._held_bytes = 0
         self._wake = threading.Event()
         self._hurry = threading.Event()
-        self._idle = threading.Event()
-        threading.Thread(target=self._run, name="apx-log-lines", daemon=True).start()
+        self._thread = threading.Thread(target=self._run, name="apx-log-lines", daemon=True)
+        self._thread.start()
 
     def _run(self) -> None:
-        while True:
+        while not self._closed:
             self._wake.wait()
             self._hurry.wait(_GATHER_S)
             self._hurry.clear()
             self._wake.clear()  # before draining: a line that comes now wakes this thread again
-            self._idle.clear()
             while self._lines:
                 self._put(self._batch())
-            self._idle.set()
 
     def _batch(self) -> bytes:
-        batch, size = [], 0
-        while self._lines and size < _BATCH_BYTES:
-            batch.append(self._lines.popleft())
-            size += len(batch[-1])
-        return b"".join(batch)
+        take = self._lines.popleft
+        return b"".join([take() for _ in range(len(self._lines))])
 
     def _put(self, batch: bytes) -> None:
-        rest = memoryview(b"\n" + batch if self._torn else batch)
+        data = memoryview(b"\n" + batch if self._torn else batch)
+        written = 0
         try:
-            while rest:
-                rest = rest[self._write(rest) :]
-            self._torn = False
+            while written < len(data):
+                written += self._write(data[written:])
         except OSError:
-            LOG_LINES_DROPPED.add(bytes(rest).count(b"\n"), "write")
-            self._torn = len(rest) < len(batch)
-        finally:
-            self._held_bytes -= len(batch)
+            lost = bytes(data[written:]).count(b"\n")
+            LOG_LINES_DROPPED.add(min(lost, batch.count(b"\n")), "write")
+        if written:
+            self._torn = data[written - 1] != ord("\n")
+        self._held_bytes -= len(batch)
 
     def _write(self, data: memoryview) -> int:
         try:

@@ -20,6 +20,7 @@ from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector
 from apx.telemetry.instruments import Age, Counter, Gauge, Histogram, Info, Instrument
 from apx.telemetry.labels import Label
 
+Metric = Instrument[float] | Instrument[list[float]]
 REGISTRY = CollectorRegistry()
 GCCollector(REGISTRY)
 ProcessCollector(registry=REGISTRY)
@@ -211,7 +212,7 @@ SPANS_DROPPED = Counter(
     registry=REGISTRY,
 )
 
-CATALOGUE: tuple[Instrument[float] | Instrument[list[float]], ...] = tuple(
+CATALOGUE: tuple[Metric, ...] = tuple(
     value for value in list(globals().values()) if isinstance(value, Instrument)
 )
 
@@ -223,13 +224,13 @@ def table() -> str:
     return "\n".join(rows) + "\n"
 
 
-def _labels(metric: Instrument[float] | Instrument[list[float]]) -> str:
+def _labels(metric: Metric) -> str:
     return ", ".join(
         f"`{label.name}`" + (f" ({' '.join(label.values)})" if label.values else "") for label in metric.labels
     )
 
 
-def _buckets(metric: Instrument[float] | Instrument[list[float]]) -> str:
+def _buckets(metric: Metric) -> str:
     bounds = metric.buckets
     return f" Buckets: {len(bounds)}, {bounds[0]:g} to {bounds[-1]:g}." if bounds else ""
 

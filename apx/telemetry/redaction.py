@@ -13,12 +13,14 @@ from functools import lru_cache
 from typing import Any
 
 _DEPTH = 6
+_NAMES = 4096
 _PLAIN = frozenset({str, int, float, bool, type(None)})
 _SECRET_WORDS = frozenset(
     {"authorization", "cookie", "cookies", "secret", "secrets", "token", "tokens", "password", "passwd", "passphrase"}
     | {"credential", "credentials", "apikey", "apikeys", "body", "bodies", "jwt", "bearer", "payload"}
 )
 _MEASURES = frozenset({"bytes", "count", "id", "ids", "ms", "s", "seconds", "type", "total", "len", "length", "size"})
+_allowed: set[str] = set()
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 _SECRETS = re.compile(
@@ -31,7 +33,7 @@ _SECRETS = re.compile(
 )
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=_NAMES)
 def forbidden(name: str) -> bool:
     """Tell whether a field of this name may not be shown."""
     words = _CAMEL.sub("_", name).replace("-", "_").replace(".", "_").lower().split("_")
@@ -40,18 +42,19 @@ def forbidden(name: str) -> bool:
     return not _SECRET_WORDS.isdisjoint(words) or "api_key" in "_".join(words) or words[-2:] == ["private", "key"]
 
 
-def clean(fields: Mapping[str, Any]) -> dict[str, Any]:
+def clean(fields: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the fields without the forbidden ones, at every depth."""
-    return {
-        name: value if type(value) in _PLAIN else _deep(value, _DEPTH)
-        for name, value in fields.items()
-        if not forbidden(name)
-    }
+    if _allowed.issuperset(fields) and _PLAIN.issuperset(map(type, fields.values())):
+        return fields  # the line of a request: names seen before, nothing nested; 0.8 µs against 4.5 below
+    kept = {name: value for name, value in fields.items() if not forbidden(name)}
+    if len(_allowed) < _NAMES:
+        _allowed.update(kept)
+    return {name: value if type(value) in _PLAIN else _deep(value, _DEPTH) for name, value in kept.items()}
 
 
 def mask(text: bytes) -> bytes:
     """Return the text with every credential in it replaced by what it is and `***`."""
-    lower = text.lower()  # five searches in C before the one pattern: 0.3 µs where there is nothing to mask
+    lower = text.lower()  # six passes in C, 2 µs, before the one pattern, 14 µs
     if b"apx_" in lower or b"eyj" in lower or b"bearer" in lower or b"basic" in lower or b"=" in lower:
         return _SECRETS.sub(_masked, text)
     return text
