@@ -1,0 +1,106 @@
+"""Read a gitops tree and say everything that is wrong with it."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+from apx.catalog.document import Document
+from apx.catalog.findings import Findings
+from apx.catalog.mistakes import MOST_MISTAKES, Mistake
+from apx.catalog.model import Catalog, Org, Plan, Product, ProductSpec
+from apx.catalog.product_checks import check_product
+from apx.catalog.resources import OrgResource, PlanResource, ProductResource
+from apx.catalog.structure import R, structure
+from apx.catalog.tree import Tree, read_tree
+from apx.catalog.tree_checks import check_base_paths, check_entitlements, check_name, check_plans
+from apx.errors import InvalidCatalog
+
+_MOST_SHOWN_IN_ERROR = 20
+
+
+class InvalidTree(InvalidCatalog):
+    """A gitops tree with mistakes, all of them in `mistakes`."""
+
+    def __init__(self, mistakes: list[Mistake]) -> None:
+        shown = [str(mistake) for mistake in mistakes[:_MOST_SHOWN_IN_ERROR]]
+        more = len(mistakes) - len(shown)
+        super().__init__("\n".join([*shown, f"and {more} more" if more else ""]).rstrip())
+        self.mistakes = mistakes
+
+
+def load_catalog(root: Path) -> Catalog:
+    """Return the catalog of the tree at `root`. Raises `InvalidTree` (an `InvalidCatalog`) with all its mistakes."""
+    catalog, mistakes = find_mistakes(root)
+    if catalog is None:
+        raise InvalidTree(mistakes)
+    return catalog
+
+
+def find_mistakes(root: Path) -> tuple[Catalog | None, list[Mistake]]:
+    """Return the catalog, or None and what is wrong, by file and line. Raises nothing, whatever the tree holds."""
+    root = root.absolute()
+    if not root.is_dir():
+        return None, [
+            Mistake(root.name, 1, 1, "tree-missing", f"there is no folder '{root.name}': give the gitops tree")
+        ]
+    reading = _Reading(read_tree(root))
+    mistakes = sorted(set(reading.mistakes()))
+    if len(mistakes) > MOST_MISTAKES:
+        message = f"there are more than {MOST_MISTAKES} mistakes: correct these first"
+        mistakes = [*mistakes[:MOST_MISTAKES], Mistake(root.name, 1, 1, "too-many-mistakes", message)]
+    return (None, mistakes) if mistakes else (reading.catalog(), [])
+
+
+class _Reading:
+    """The tree's resources, checked one by one and then against each other."""
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+        self._findings: list[Findings] = []
+        self._structural = list(tree.mistakes)
+        self._plans = self._read(tree.plans, PlanResource, "file")
+        self._products = self._read(tree.products, ProductResource, "folder")
+        self._orgs = self._read(tree.orgs, OrgResource, "file")
+        self._specs = self._check_products()
+        for resource, findings in self._orgs.values():
+            check_entitlements(findings, resource.spec, tree.products, self._specs)
+
+    def mistakes(self) -> list[Mistake]:
+        return [*self._structural, *itertools.chain.from_iterable(found.mistakes for found in self._findings)]
+
+    def catalog(self) -> Catalog:
+        root = self._tree.root
+        return Catalog(
+            root=str(root),
+            products={
+                name: Product(name=name, spec=spec, folder=str(root / "products" / name))
+                for name, spec in self._specs.items()
+            },
+            plans={name: Plan(name=name, spec=plan.spec) for name, (plan, _) in self._plans.items()},
+            orgs={name: Org(name=name, spec=org.spec) for name, (org, _) in self._orgs.items()},
+        )
+
+    def _read(self, documents: dict[str, Document | None], kind: type[R], place: str) -> dict[str, tuple[R, Findings]]:
+        read = {}
+        for name, document in documents.items():
+            if document is None or len(self._structural) > MOST_MISTAKES:
+                continue
+            structured = structure(document, kind)
+            self._structural += structured.mistakes
+            if structured.resource is None:
+                continue
+            findings = Findings(document, given_only=bool(structured.mistakes))
+            self._findings.append(findings)
+            check_name(findings, structured.resource.metadata.name, name, place)
+            read[name] = structured.resource, findings
+        return read
+
+    def _check_products(self) -> dict[str, ProductSpec]:
+        plans = {name: resource.spec for name, (resource, _) in self._plans.items()}
+        specs = {}
+        for name, (resource, findings) in self._products.items():
+            check_plans(findings, resource.spec, self._tree.plans, plans)
+            specs[name] = check_product(findings, resource.spec, self._tree, self._tree.root / "products" / name)
+        check_base_paths([(name, spec, self._products[name][1]) for name, spec in specs.items()])
+        return specs

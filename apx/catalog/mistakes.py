@@ -1,0 +1,66 @@
+"""What is wrong in a gitops tree: one mistake, one place, one way out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+import msgspec
+
+Path = tuple[str | int, ...]
+"""Where in a file: `("spec", "routes", 0, "timeout_s")`."""
+
+MOST_MISTAKES = 1000
+"""More are not collected: nobody reads them, and the tree is probably not a gitops tree."""
+
+_LONGEST_SHOWN = 60
+_MOST_CHOICES = 200
+
+
+class Mistake(msgspec.Struct, frozen=True, order=True):
+    """One mistake. `line` and `column` count from 1; `code` is stable; the message ends with the way out."""
+
+    file: str
+    """Relative to the folder that holds the tree: `gitops/products/orders/product.yaml`."""
+    line: int
+    column: int
+    code: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}: {self.message} [{self.code}]"
+
+
+def show_path(path: Path) -> str:
+    """Write a path as people do: `spec.routes[0].timeout_s`."""
+    text = "".join(f"[{step}]" if isinstance(step, int) else f".{_printable(step)}" for step in path)
+    return text.removeprefix(".")
+
+
+def show(value: object) -> str:
+    """Write an offending value on one short line."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if value is None:
+        return "nothing"
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list):
+        return "a list"
+    text = repr(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}… ({len(text)} characters)"
+
+
+def did_you_mean(word: str, choices: Iterable[str]) -> str:
+    """Return `: did you mean 'x'?`, or else `: known are 'a', 'b'`; for the end of a message."""
+    known = sorted(choices)[:_MOST_CHOICES]
+    close = get_close_matches(word[:_LONGEST_SHOWN], known, n=1)
+    if close:
+        return f": did you mean '{close[0]}'?"
+    listed = ", ".join(f"'{name}'" for name in known[:20])
+    return f": known are {listed}" if listed else ": there are none yet"
+
+
+def _printable(step: str) -> str:
+    text = step if step.isprintable() else repr(step)[1:-1]
+    return text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "…"
