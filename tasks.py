@@ -1,0 +1,102 @@
+"""What people do with the repository: `./dev NAME` (or `invoke NAME` in an activated environment)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from invoke.context import Context
+from invoke.tasks import task
+
+ROOT = Path(__file__).resolve().parent
+TOOLS = frozenset({"APX_OPA", "APX_ENVOY", "APX_VALKEY_SERVER"})
+"""What may reach the tests of the settings of whoever runs them: which binaries to use."""
+LOCKS = {"requirements-dev.lock": ("pyproject.toml", "--group", "dev"), "requirements-bench.lock": ("--group", "bench")}
+LOCK_OPTIONS = (
+    *("--universal", "--python-version", "3.11", "--generate-hashes", "--only-binary", ":all:", "--no-header"),
+    *("--no-emit-index-url", "--no-emit-find-links", "--no-emit-build-options"),
+)
+
+
+@task
+def up(_: Context) -> None:
+    """Start the platform on this machine: [--detach] [--json]."""
+    _platform("up")
+
+
+@task
+def down(_: Context) -> None:
+    """Stop the platform, also what a killed one left."""
+    _platform("down")
+
+
+@task
+def status(_: Context) -> None:
+    """Show what runs: [--json]."""
+    _platform("status")
+
+
+@task
+def logs(_: Context) -> None:
+    """Print logs: [NAME] [--follow] [--lines N]."""
+    _platform("logs")
+
+
+@task
+def test(_: Context) -> None:
+    """Run every check and every test; with arguments only pytest, with them."""
+    arguments = _rest()
+    linted = 0 if arguments else _run(sys.executable, "-m", "checks.lint")
+    tested = _run(sys.executable, "-m", "pytest", *arguments, env=_for_tests())
+    sys.exit(tested or linted)
+
+
+@task
+def lint(_: Context) -> None:
+    """Run the standing checks: types, layers, style, policies, workflows, scripts, locks."""
+    sys.exit(_run(sys.executable, "-m", "checks.lint"))
+
+
+@task
+def bench(_: Context) -> None:
+    """Run the benchmarks: [--json] [ROW …]."""
+    sys.exit(_run(sys.executable, "-m", "tests.bench", *_rest()))
+
+
+@task
+def fmt(_: Context) -> None:
+    """Format Python and Rego, and mend what can be mended."""
+    opa = os.environ.get("APX_OPA", "opa")
+    commands = (("ruff", "check", "--fix-only"), ("ruff", "format"), (opa, "fmt", "--write", "gitops/policies"))
+    sys.exit(max(_run(*command) for command in commands))
+
+
+@task
+def lock(_: Context) -> None:
+    """Write the locks again from pyproject.toml, moving as little as possible: [--upgrade] [--upgrade-package NAME]."""
+    more = _rest()
+    sys.exit(
+        max(_run("uv", "pip", "compile", "--quiet", *LOCK_OPTIONS, *of, *more, "-o", to) for to, of in LOCKS.items())
+    )
+
+
+def _rest() -> Sequence[str]:
+    """Return what stands behind `--`, each argument whole; invoke's own `remainder` joins them with spaces."""
+    return sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else ()
+
+
+def _platform(command: str) -> None:
+    from apx.local.commands import main  # noqa: PLC0415 -- half a second that the other tasks need not wait
+
+    sys.exit(main([command, *_rest()]))
+
+
+def _for_tests() -> Mapping[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("APX_") or name in TOOLS}
+
+
+def _run(*command: str, env: Mapping[str, str] | None = None) -> int:
+    return subprocess.run(command, cwd=ROOT, env=env, check=False).returncode
