@@ -13,7 +13,6 @@ from apx import bootstrap
 from apx.cli.output import AsJson, moment, print_json, print_table
 from apx.errors import NotFound
 from apx.requests.model import DeadLetter, Result
-from apx.requests.receipt import RANDOM_BYTES
 from apx.requests.replay import replayed
 from apx.settings import Settings
 
@@ -87,7 +86,7 @@ async def _replay(letter_ids: list[str], product: str | None) -> list[tuple[str,
         if unknown:
             raise NotFound(f"no dead letter {', '.join(unknown)}; `apx dlq list` shows them")
         for letter_id in letter_ids:
-            envelope = replayed(letters[letter_id], receipts, bootstrap.CLOCK, os.urandom(RANDOM_BYTES))
+            envelope = replayed(letters[letter_id], receipts, bootstrap.CLOCK, os.urandom)
             published = await backends.bus.publish(envelope)
             await backends.bus.forget_dead_letter(letter_id)
             done.append((letters[letter_id].envelope.id, published.id))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from apx.clock import Clock
@@ -9,7 +11,7 @@ from apx.requests.model import DeadLetter, Envelope
 from apx.requests.receipt import Receipts
 
 
-def replayed(letter: DeadLetter, receipts: Receipts, clock: Clock, random: bytes) -> Envelope:
+def replayed(letter: DeadLetter, receipts: Receipts, clock: Clock, random: Callable[[int], bytes]) -> Envelope:
     """Return the envelope to publish. It is a request of its own: the first one keeps its failed result."""
     old = letter.envelope
     now_ms = int(clock.time() * 1000)

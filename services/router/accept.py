@@ -9,11 +9,10 @@ import msgspec
 
 from apx.admission.admit import Admitted, Refused
 from apx.clock import Clock
-from apx.requests.idempotency import fingerprint, parse_key
-from apx.requests.idempotency import name as idempotency_name
+from apx.requests.idempotency import fingerprint, key_name, parse_key
 from apx.requests.model import Envelope
 from apx.requests.ports import Bus
-from apx.requests.receipt import RANDOM_BYTES, Receipts
+from apx.requests.receipt import Receipts
 from services.router.caller import Target
 from services.router.forwarded import end_to_end
 
@@ -58,7 +57,7 @@ class Acceptor:
             key = parse_key(idempotency_key)
             if key is None:
                 return _KEY_INVALID
-            name = idempotency_name(admitted.key.org, admitted.product.name, key)
+            name = key_name(admitted.key.org, admitted.product.name, key)
         envelope = self._envelope(admitted, call, name)
         published = await self._bus.publish(envelope)
         refused = _REFUSED.get(published.outcome)
@@ -70,7 +69,7 @@ class Acceptor:
         product, key, route = admitted.product, admitted.key, admitted.route
         spec = product.spec
         now_ms = int(self._clock.time() * 1000)
-        request_id = self._receipts.mint(key.org, product.name, product.digest, now_ms, os.urandom(RANDOM_BYTES))
+        request_id = self._receipts.mint(key.org, product.name, product.digest, now_ms, os.urandom)
         lanes = {"org": "org", "key": key.id, "request": request_id}
         target = call.target
         return Envelope(

@@ -231,7 +231,7 @@ class RequestsApi:
         live = self._tagged.find(receipt)
         if live is None:
             return "", ""
-        return live.name, live.digest if self._receipts.is_of_release(receipt, live.digest) else ""
+        return live.name, live.digest if self._receipts.names_release(receipt, live.digest) else ""
 
     def _waits(self, receipt: Receipt) -> Async:
         live = self._tagged.find(receipt)
