@@ -105,7 +105,7 @@ class Files:
 
 def replace_file(path: Path, content: bytes) -> None:
     """Put `content` in a file's place in one step."""
-    draft = path.with_suffix(".draft")
+    draft = path.with_suffix(f".{os.getpid()}.draft")  # the edge and its configuration both prepare the folder
     with draft.open("wb") as file:
         file.write(content)
         file.flush()
