@@ -11,17 +11,17 @@ from services.edge.follow import prepare
 from services.edge.settings import EdgeSettings
 
 
-def main() -> int:
-    """Replace this process by Envoy; 1 with one readable message when it cannot start."""
+def main() -> None:
+    """Replace this process by Envoy; exit with one readable message when it cannot start."""
     try:
         settings = EdgeSettings.load()
         command = envoy_command(settings)
         prepare(settings)
     except ApxError as error:
         sys.stderr.write(f"edge: {error}\n")
-        return error.exit_code
+        sys.exit(error.exit_code)
     os.execv(command[0], command)  # noqa: S606 -- no shell: the process shall be Envoy, with its pid and its signals
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

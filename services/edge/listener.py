@@ -21,9 +21,14 @@ _MUTATION = "type.googleapis.com/envoy.extensions.http.early_header_mutation.hea
 _TRACER = "type.googleapis.com/envoy.config.trace.v3.OpenTelemetryConfig"
 _JWT = "type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication"
 
-SPOOFABLE_PREFIXES = ("x-apx-", "x-envoy-")
-SPOOFABLE_NAMES = ("x-request-id", "x-real-ip", "x-client-ip", "x-original-url", "x-rewrite-url", "x-original-path")
+SPOOFABLE_PREFIXES = ("x-apx-", "x-envoy-", "x-forwarded-")
+SPOOFABLE_NAMES = (
+    *("x-request-id", "forwarded", "x-real-ip", "x-client-ip", "x-cluster-client-ip", "true-client-ip"),
+    *("x-original-url", "x-original-path", "x-original-host", "x-rewrite-url", "x-http-method-override"),
+)
 """What a client may not say: our own names, Envoy's, and those that backends take for the truth about a request."""
+_NO_PEER = {"address_prefix": "255.255.255.255", "prefix_len": 32}
+"""The broadcast address: an empty list of internal networks would mean all private ones."""
 
 
 def listener(settings: EdgeSettings) -> dict[str, Any]:
@@ -48,7 +53,7 @@ def connection_manager(settings: EdgeSettings) -> dict[str, Any]:
         "http_filters": _filters(settings),
         "access_log": access_log(settings),
         "local_reply_config": local_replies(),
-        "early_header_mutation_extensions": [_strip()],
+        "early_header_mutation_extensions": [_strip(settings)],
         **_identity(settings),
         **_one_reading(),
         **_limits(settings),
@@ -82,10 +87,14 @@ def _filters(settings: EdgeSettings) -> list[dict[str, Any]]:
     ]
 
 
-def _strip() -> dict[str, Any]:
-    prefixes = [{"remove_on_match": {"key_matcher": {"prefix": prefix}}} for prefix in SPOOFABLE_PREFIXES]
-    names = [{"remove": name} for name in SPOOFABLE_NAMES]
-    config = {"@type": _MUTATION, "mutations": prefixes + names}
+def _strip(settings: EdgeSettings) -> dict[str, Any]:
+    prefixes, names = list(SPOOFABLE_PREFIXES), list(SPOOFABLE_NAMES)
+    if settings.edge_xff_hops:  # then our own proxies say it, and Envoy counts from the right
+        prefixes.remove("x-forwarded-")
+        names += ["x-forwarded-host", "x-forwarded-port", "x-forwarded-prefix", "x-forwarded-server"]
+    mutations: list[dict[str, Any]] = [{"remove_on_match": {"key_matcher": {"prefix": prefix}}} for prefix in prefixes]
+    mutations += [{"remove": name} for name in names]
+    config = {"@type": _MUTATION, "mutations": mutations}
     return {"name": "envoy.http.early_header_mutation.header_mutation", "typed_config": config}
 
 
@@ -93,7 +102,7 @@ def _identity(settings: EdgeSettings) -> dict[str, Any]:
     return {
         "use_remote_address": True,
         "xff_num_trusted_hops": settings.edge_xff_hops,
-        "internal_address_config": {"unix_sockets": False, "cidr_ranges": []},
+        "internal_address_config": {"unix_sockets": False, "cidr_ranges": [_NO_PEER]},
         "generate_request_id": True,
         "preserve_external_request_id": False,
         "always_set_request_id_in_response": True,
