@@ -85,8 +85,8 @@ class Execution:
         if refused is not None:
             return refused
         gate = self.gates.of(delivery.envelope.product)
-        if wait_s := gate.wait_s:
-            return self._wait(delivery, wait_s * (1 + self._chance()), "backend-storm", counts=False)
+        if gate.wait_s:
+            return Carried(settlement=Settlement(delivery=delivery, release=True), reason="backend-storm")
         started_ms = self._now_ms()
         failed: bool | None = None
         gate.enter()

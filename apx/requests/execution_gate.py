@@ -4,7 +4,7 @@
                                              ▲                            │
                                              └────────a failure───────────┘
 
-While shut, requests wait where they are (their attempts do not count). While probing, calls are let through by
+While shut, requests wait in their lanes and no attempt is spent. While probing, calls are let through by
 twos: each success allows two more in flight. A circuit breaker (Nygard, "Release It!", 2007) with a slow start.
 """
 
@@ -53,6 +53,11 @@ class Gate:
         if remaining > 0:
             return remaining
         return 0.0 if self._in_flight < self._allowed else FIRST_SHUT_S
+
+    @property
+    def allowed(self) -> int:
+        """How many calls at a time are let through while the gate is not open."""
+        return 0 if self._allowed is None or self.wait_s else self._allowed
 
     def enter(self) -> None:
         """Count a call that begins."""
@@ -113,8 +118,8 @@ class Gates:
             gate = self._gates[product] = Gate(self._clock, self._not_open)
         return gate
 
-    def waiting(self) -> set[str]:
-        """Return the products that let nobody through now."""
+    def allowances(self) -> dict[str, int]:
+        """Return how many calls at a time each product's gate allows now, of those that are not open."""
         if not self._not_open:
-            return set()
-        return {product for product, gate in self._gates.items() if gate.wait_s}
+            return {}
+        return {product: gate.allowed for product, gate in self._gates.items() if not gate.is_open}

@@ -7,7 +7,7 @@ drains, or dropped because its lease passed on or the request was cancelled (wha
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Protocol
 
@@ -29,8 +29,6 @@ from services.worker.settling import Settler
 Specs = Callable[[str, str], Awaitable[ProductSpec]]
 """(product, release digest) → the release's spec, verified. Raises `ApxError`."""
 Bounds = Callable[[], Sequence[ProductBounds]]
-Cancellations = Callable[[], AsyncIterator[str]]
-"""Ids of requests that are cancelled while they run, as it happens. Raises `Unavailable`."""
 
 NO_RELEASE_S = 5.0
 """Wait before a delivery whose release cannot be had is tried again."""
@@ -46,13 +44,29 @@ _log = structlog.get_logger(__name__)
 class Parts(Protocol):
     """What a worker is made of."""
 
-    bus: Bus
-    results: ResultStore
-    blobs: BlobStore
-    client: BackendClient
-    specs: Specs
-    bounds: Bounds
-    cancellations: Cancellations | None
+    @property
+    def bus(self) -> Bus:
+        """Where deliveries come from."""
+
+    @property
+    def results(self) -> ResultStore:
+        """Where streamed pieces go."""
+
+    @property
+    def blobs(self) -> BlobStore:
+        """Where large bodies go."""
+
+    @property
+    def client(self) -> BackendClient:
+        """What calls the backends."""
+
+    @property
+    def specs(self) -> Specs:
+        """What each request's release says."""
+
+    @property
+    def bounds(self) -> Bounds:
+        """Which products are served, and how much of each at a time."""
 
 
 class Worker:
@@ -89,9 +103,10 @@ class Worker:
 
     async def run(self) -> None:
         """Work until `stop`, then drain: at most `drain_s` and a little for handing back."""
-        background = [asyncio.create_task(self._held.renew_for_ever())]
-        if self._parts.cancellations is not None:
-            background.append(asyncio.create_task(self._hear_cancellations(self._parts.cancellations)))
+        background = [
+            asyncio.create_task(self._held.renew_for_ever()),
+            asyncio.create_task(self._hear_cancellations()),
+        ]
         try:
             await self._receive_until_stopped()
             await self._drain()
@@ -126,10 +141,18 @@ class Worker:
                 await asyncio.sleep(0)
 
     def _open_bounds(self) -> Sequence[ProductBounds]:
-        """Return the bounds of the products whose backends are not in a storm: the others' requests stay queued."""
-        waiting = self._execution.gates.waiting()
+        """Return the bounds, tightened where a backend is in a storm: its requests stay in their lanes meanwhile."""
+        allowances = self._execution.gates.allowances()
         bounds = self._parts.bounds()
-        return [bound for bound in bounds if bound.product not in waiting] if waiting else bounds
+        if not allowances:
+            return bounds
+        tightened = (
+            ProductBounds(b.product, min(b.concurrency, allowances[b.product]), b.concurrency_per_org)
+            if b.product in allowances
+            else b
+            for b in bounds
+        )
+        return [bound for bound in tightened if bound.concurrency > 0]
 
     async def _pause(self, seconds: float) -> None:
         with suppress(TimeoutError):
@@ -219,10 +242,10 @@ class Worker:
             take_next=True,
         )
 
-    async def _hear_cancellations(self, cancellations: Cancellations) -> None:
+    async def _hear_cancellations(self) -> None:
         while True:
             with suppress(Unavailable):
-                async for request_id in cancellations():
+                async for request_id in self._parts.bus.cancellations():
                     self._held.drop(request_id, "cancelled")
             await asyncio.sleep(FIRST_PAUSE_S)
 

@@ -59,7 +59,8 @@ class Held:
         return iter(tuple(self._holdings.values()))
 
     def take(self, delivery: Delivery) -> Holding:
-        """Hold `delivery` from now on."""
+        """Hold `delivery` from now on; an older lease of the same request, which must be over, is let go."""
+        self.drop(delivery.envelope.id, "lost")
         holding = self._holdings[delivery.envelope.id] = Holding(delivery, self._clock.monotonic())
         metrics.IN_FLIGHT.inc(delivery.envelope.product)
         return holding

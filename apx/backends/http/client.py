@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import lru_cache
 from ipaddress import ip_address
 from types import TracebackType
 from typing import Self
@@ -94,7 +95,7 @@ class HttpBackendClient:
                 request.method,
                 url,
                 headers=headers,
-                data=request.body or None,
+                data=aiohttp.BytesPayload(request.body) if request.body else None,
                 allow_redirects=False,
                 timeout=self._timeout(request.connect_timeout_s),
                 server_hostname=name,
@@ -196,6 +197,7 @@ def _failure(request: BackendRequest, error: Exception) -> BackendFailure:
             return ConnectionLost(what)
 
 
+@lru_cache(maxsize=4096)
 def _is_address(host: str) -> bool:
     try:
         ip_address(host.partition("%")[0])
