@@ -16,7 +16,7 @@ class Example(msgspec.Struct, frozen=True):
     body: Any
 
 
-ORDER = Example("POST", "/orders/", {"item": "lamp", "quantity": 2})
+ORDER = Example("POST", "/orders/", {"item": "lamp", "quantity": 2, "amount_usd": 40})
 
 
 def curl(edge: str, key: str, example: Example = ORDER) -> str:

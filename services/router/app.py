@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import structlog
 
@@ -156,18 +157,18 @@ class Router:
         exchange.operation_id = accepted.id
         metrics.ACCEPT_DURATION.observe(self._clock.monotonic() - exchange.started, exchange.product)
         wish = prefer.parse(exchange.headers.get("prefer"), self._longest_wait_s)
-        place = ("location", operation.location(accepted.id))
-        fields = (*limits, place, ("preference-applied", wish.applied)) if wish.applied else (*limits, place)
+        fields = (*limits, ("preference-applied", wish.applied)) if wish.applied else limits
         progress: Progress = Progress(state="accepted")
         if wish.wait_s or accepted.duplicate:
             current = await self._requests.current_of(accepted.id, wish.wait_s)
             if isinstance(current, Result) and wish.wait_s:
-                return await self._requests.reply_with_result(exchange, current, fields, send)
+                place = ("content-location", f"{operation.location(accepted.id)}/result")
+                return await self._requests.reply_with_result(exchange, current, (*fields, place), send)
             if isinstance(current, Result):
-                return await exchange.reply(send, replies.json_reply(202, operation.finished(current), fields))
+                return await exchange.reply(send, _accepted(operation.finished(current), fields))
             progress = current or progress
         document = operation.pending(accepted.id, exchange.product, exchange.release, accepted.accepted_ms, progress)
-        return await exchange.reply(send, replies.json_reply(202, document, (*fields, ("retry-after", "1"))))
+        return await exchange.reply(send, _accepted(document, (*fields, ("retry-after", "1"))))
 
     async def _admit_sync(self, exchange: Exchange, path: str) -> Reply:
         """Answer the edge's question (ext_authz): 200 with the fields for the backend, or the refusal to pass on."""
@@ -197,6 +198,10 @@ class Router:
         """Answer an error of ours, when the answer has not begun yet."""
         if exchange.status == 0:
             await exchange.reply(send, reply)
+
+
+def _accepted(document: dict[str, Any], headers: replies.Headers) -> Reply:
+    return replies.json_reply(202, document, (*headers, ("location", operation.location(document["id"]))))
 
 
 def _moving(product: str) -> Refused:
