@@ -7,15 +7,24 @@ from apx.catalog.mistakes import Mistake, Path, show_path
 
 
 class Findings:
-    """The mistakes of one document. With `given_only`, those about values that the file does not give are left out."""
+    """The mistakes of one document; those about parts that were repaired, or that it does not give, are left out."""
 
-    def __init__(self, document: Document, *, given_only: bool) -> None:
+    def __init__(self, document: Document, repaired: frozenset[Path] = frozenset()) -> None:
         self.mistakes: list[Mistake] = []
         self.document = document
-        self._given_only = given_only
+        self._repaired = repaired
+
+    @property
+    def sound(self) -> bool:
+        """Whether the resource says what its document says."""
+        return not self._repaired
 
     def add(self, path: Path, code: str, message: str, *, at_key: bool = False) -> None:
         """Note a mistake at `path`."""
-        if self._given_only and not self.document.holds(path):
+        if self._repaired and not self._is_given(path):
             return
         self.mistakes.append(self.document.mistake(path, code, f"{show_path(path)}: {message}", at_key=at_key))
+
+    def _is_given(self, path: Path) -> bool:
+        above = (path[:length] for length in range(len(path) + 1))
+        return self.document.holds(path) and self._repaired.isdisjoint(above)

@@ -63,8 +63,9 @@ class _Reading:
         self._products = self._read(tree.products, ProductResource, "folder")
         self._orgs = self._read(tree.orgs, OrgResource, "file")
         self._specs = self._check_products()
+        sound = {name: spec for name, spec in self._specs.items() if self._products[name][1].sound}
         for resource, findings in self._orgs.values():
-            check_entitlements(findings, resource.spec, tree.products, self._specs)
+            check_entitlements(findings, resource.spec, tree.products, sound)
 
     def mistakes(self) -> list[Mistake]:
         return [*self._structural, *itertools.chain.from_iterable(found.mistakes for found in self._findings)]
@@ -90,14 +91,14 @@ class _Reading:
             self._structural += structured.mistakes
             if structured.resource is None:
                 continue
-            findings = Findings(document, given_only=bool(structured.mistakes))
+            findings = Findings(document, structured.repaired)
             self._findings.append(findings)
             check_name(findings, structured.resource.metadata.name, name, place)
             read[name] = structured.resource, findings
         return read
 
     def _check_products(self) -> dict[str, ProductSpec]:
-        plans = {name: resource.spec for name, (resource, _) in self._plans.items()}
+        plans = {name: resource.spec for name, (resource, found) in self._plans.items() if found.sound}
         specs = {}
         for name, (resource, findings) in self._products.items():
             check_plans(findings, resource.spec, self._tree.plans, plans)

@@ -26,13 +26,17 @@ _END = r"$(?!\n)"
 _DISTINCT = {"uniqueItems": True}
 
 
-def _text(pattern: str, must_be: str, *, longest: int = 253) -> Meta:
-    """Bound a text; `must_be` is what editors and `apx validate` say of another (VS Code's `patternErrorMessage`)."""
+def _text(pattern: str, must_be: str, *, example: str, longest: int = 253, shown: bool = True) -> Meta:
+    """Bound a text; `must_be` is what editors and `apx validate` say of another (VS Code's `patternErrorMessage`).
+
+    A text that may hold a secret by mistake is not `shown` in messages.
+    """
     return Meta(
         pattern=f"^{pattern}{_END}",
         min_length=1,
         max_length=longest,
-        extra_json_schema={"patternErrorMessage": must_be},
+        examples=[example],
+        extra_json_schema={"patternErrorMessage": must_be} | ({} if shown else {"writeOnly": True}),
     )
 
 
@@ -41,24 +45,38 @@ Name = Annotated[
     _text(
         "[a-z]([a-z0-9-]*[a-z0-9])?",
         "lower-case letters, digits and hyphens, from a letter to a letter or digit",
+        example="example",
         longest=63,
     ),
 ]
-Line = Annotated[str, _text(r"[^\x00-\x1f\x7f]*[^\x00-\x20\x7f][^\x00-\x1f\x7f]*", "one line of text", longest=120)]
+Line = Annotated[
+    str,
+    _text(r"[^\x00-\x1f\x7f]*[^\x00-\x20\x7f][^\x00-\x1f\x7f]*", "one line of text", example="Example", longest=120),
+]
 HeaderName = Annotated[
-    str, _text("[a-z0-9]([a-z0-9-]*[a-z0-9])?", "lower-case letters, digits and hyphens", longest=64)
+    str,
+    _text("[a-z0-9]([a-z0-9-]*[a-z0-9])?", "lower-case letters, digits and hyphens", example="x-example", longest=64),
 ]
 HeaderValue = Annotated[
-    str, _text(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?", "printable ASCII without blanks around it", longest=4096)
+    str,
+    _text(
+        r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?",
+        "printable ASCII without blanks around it",
+        example="example",
+        longest=4096,
+        shown=False,
+    ),
 ]
 Method = Annotated[
-    str, _text("(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS)", "GET, HEAD, POST, PUT, PATCH, DELETE or OPTIONS")
+    str,
+    _text("(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS)", "GET, HEAD, POST, PUT, PATCH, DELETE or OPTIONS", example="GET"),
 ]
 BasePath = Annotated[
     str,
     _text(
         "(/[a-z0-9]([a-z0-9._-]*[a-z0-9])?){1,8}",
         "up to 8 segments of lower-case letters, digits, '.', '_' and '-', each after a '/', and no '/' at the end",
+        example="/example",
     ),
 ]
 RoutePath = Annotated[
@@ -66,21 +84,30 @@ RoutePath = Annotated[
     _text(
         r"(/|(?=/)(/([A-Za-z0-9_~-][A-Za-z0-9._~-]*|\{[a-z][a-z0-9_]*\})){0,16}(/\{[a-z][a-z0-9_]*=\*\*\})?)",
         "'/', or up to 16 segments, each a word, {name}, or at the end {name=**}, with no '/' after the last",
+        example="/examples/{id}",
         longest=1024,
     ),
 ]
 Package = Annotated[
     str,
-    _text(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*", "lower-case words of letters, digits and '_', joined by '.'"),
+    _text(
+        r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*",
+        "lower-case words of letters, digits and '_', joined by '.'",
+        example="products.example",
+    ),
 ]
 FileInFolder = Annotated[
     str,
     _text(
-        "[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*", "the path of a file inside the product's own folder"
+        "[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*",
+        "the path of a file inside the product's own folder",
+        example="jwks.json",
     ),
 ]
-Contact = Annotated[str, _text(r"[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+", "an e-mail address")]
+Contact = Annotated[str, _text(r"[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+", "an e-mail address", example="api@example.org")]
 
+Url = Annotated[str, Meta(min_length=1, max_length=2048, examples=["https://backend.example/path"])]
+"""Judged by `apx.catalog.urls`: no pattern says it."""
 Seconds = Annotated[float, Meta(gt=0, le=DAY_S)]
 Bytes = Annotated[int, Meta(ge=1, le=100 * MIB)]
 
@@ -112,7 +139,7 @@ class Retry(Spec, frozen=True, kw_only=True):
 class Backend(Spec, frozen=True, kw_only=True):
     """Where a product's requests go. Paths are joined: `url` + the path under the product's base path."""
 
-    url: Annotated[str, Meta(min_length=1, max_length=2048)]
+    url: Url
     """`http://` or `https://`, host, port and path, with no `/` at the end, no user, query or fragment."""
     allow_private: bool = False
     """Let the backend have an address that is not public (loopback, private, link-local); with care."""
@@ -169,13 +196,13 @@ class Async(Spec, frozen=True, kw_only=True):
 class Jwt(Spec, frozen=True, kw_only=True):
     """A JSON Web Token that the edge verifies before anything else sees the request (RFC 7519)."""
 
-    issuer: Annotated[str, Meta(min_length=1, max_length=2048)]
+    issuer: Url
     """What the token's `iss` must be, to the letter."""
     audiences: Annotated[tuple[Line, ...], Meta(min_length=1, extra_json_schema=_DISTINCT)]
     """The token's `aud` must name one of these."""
     jwks_file: FileInFolder | None = None
     """A JWKS in the gitops tree, relative to the product's folder; its content is part of the release."""
-    jwks_url: Annotated[str, Meta(min_length=1, max_length=2048)] | None = None
+    jwks_url: Url | None = None
     """Where the issuer publishes its JWKS, `https://`; in place of `jwks_file`."""
     jwks: str | None = None
     """The content of `jwks_file`, filled in when the catalog is loaded."""

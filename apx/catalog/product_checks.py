@@ -55,7 +55,8 @@ def _check_url(findings: Findings, path: Path, text: str, *, allow_private: bool
     try:
         url = read_url(text)
     except UrlRefused as refused:
-        findings.add(path, refused.code, f"{show(text)}: {refused}")
+        # A password in an address must not get into a log.
+        findings.add(path, refused.code, f"{refused}" if refused.code == "url-user" else f"{show(text)}: {refused}")
         return None
     if url.private and not allow_private:
         message = f"'{url.host}' is not a public address: use a public one, or set backend.allow_private: true"
@@ -88,7 +89,9 @@ def _check_times(findings: Findings, spec: ProductSpec) -> None:
         findings.add(("spec", "backend", "retry", "initial_backoff_s"), "backoff-over-max", message)
     longest = max(route.timeout_s or backend.timeout_s for route in spec.routes)
     if spec.mode == "async" and spec.async_.deadline_s < longest:
-        message = f"{spec.async_.deadline_s:g} is under the timeout of {longest:g} s, a call would outlive its request: raise it"
+        message = (
+            f"{spec.async_.deadline_s:g} is under the longest timeout {longest:g}, which no call could use: raise it"
+        )
         findings.add(("spec", "async", "deadline_s"), "deadline-under-timeout", message)
 
 

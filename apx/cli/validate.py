@@ -6,44 +6,45 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
 import typer
 
 from apx.catalog.load import find_mistakes
 from apx.catalog.mistakes import Mistake
 from apx.catalog.model import Catalog
+from apx.cli.output import AsJson, print_json
 
 
 def validate(
     path: Annotated[Path, typer.Argument(help="The gitops tree.")] = Path("gitops"),
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    json: AsJson = False,
 ) -> None:
-    """Check a gitops tree: fields, limits, routes, addresses, references. Policies are compiled by `apx policy test`."""
+    """Check a gitops tree: fields, limits, routes, addresses, references. `apx policy test` compiles its policies."""
     catalog, mistakes = find_mistakes(path)
     if json:
-        print(_as_json(catalog, mistakes))
+        print_json({"valid": not mistakes, **_counts(catalog), "mistakes": mistakes})
     else:
-        _print_lines(path, catalog, mistakes)
+        for mistake in mistakes:
+            _print(str(mistake))
+        _print(f"{path}: {_summary(catalog, mistakes)}")
     raise typer.Exit(1 if mistakes else 0)
 
 
-def _as_json(catalog: Catalog | None, mistakes: list[Mistake]) -> str:
-    counts = {} if catalog is None else _counts(catalog)
-    return msgspec.json.encode({"valid": not mistakes, "mistakes": mistakes, **counts}).decode()
-
-
-def _print_lines(path: Path, catalog: Catalog | None, mistakes: list[Mistake]) -> None:
-    for mistake in mistakes:
-        _print(str(mistake))
+def _counts(catalog: Catalog | None) -> dict[str, int]:
     if catalog is None:
-        files = len({mistake.file for mistake in mistakes})
-        _print(f"{path}: {len(mistakes)} mistake{'s' * (len(mistakes) != 1)} in {files} file{'s' * (files != 1)}")
-    else:
-        _print(f"{path}: " + ", ".join(f"{count} {what}" for what, count in _counts(catalog).items()) + ", no mistakes")
-
-
-def _counts(catalog: Catalog) -> dict[str, int]:
+        return {}
     return {"products": len(catalog.products), "plans": len(catalog.plans), "orgs": len(catalog.orgs)}
+
+
+def _summary(catalog: Catalog | None, mistakes: list[Mistake]) -> str:
+    if catalog is None:
+        return f"{_count(len(mistakes), 'mistake')} in {_count(len({m.file for m in mistakes}), 'file')}"
+    return (
+        ", ".join(_count(count, what.removesuffix("s")) for what, count in _counts(catalog).items()) + ", no mistakes"
+    )
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def _print(text: str) -> None:

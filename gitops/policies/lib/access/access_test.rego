@@ -17,3 +17,7 @@ test_an_address_inside_a_blocked_network_is_blocked if {
 test_an_address_outside_is_not if {
 	not access.blocked_address with input as {"request": {"client_ip": "198.51.100.7"}}
 }
+
+test_an_address_that_is_not_known_is_not_blocked if {
+	not access.blocked_address with input as {"request": {"client_ip": ""}}
+}

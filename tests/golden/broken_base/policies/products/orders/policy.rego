@@ -1,0 +1,3 @@
+package products.orders
+
+decision := {"allow": true, "reason": "ok"}
