@@ -56,6 +56,7 @@ class LocalSettings(Settings):
         return {
             "APX_HOME": str(self.home),
             "APX_GITOPS": str(self.gitops),
+            "APX_OTLP_ENDPOINT": self.otlp_endpoint or f"http://127.0.0.1:{self.control_port}/otlp",
             "APX_CONNECT_TO": ",".join(filter(None, (self.connect_to, demo))),
             **{name: str(port) for name, port in self.ports().items() if "+" not in name},
         }
