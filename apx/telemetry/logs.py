@@ -32,6 +32,7 @@ from apx.telemetry.redaction import clean, forbidden, mask
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 MAX_LINE_BYTES = 32_768
 _MAX_TEXT = 512
+_LARGEST = (1 << 63) - 1
 _OPTIONS = orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z
 _ACCESS_LOGS = ("uvicorn.access", "granian.access", "aiohttp.access")
 _OWN_HANDLERS = ("uvicorn", "uvicorn.error", "_granian", "granian", "aiohttp", "asyncio", *_ACCESS_LOGS)
@@ -91,13 +92,13 @@ def encode(event: str, severity: str, fields: Mapping[str, Any]) -> bytes:
     record = {"time": datetime.now(UTC), "severity": severity, "event": event, "process": _Output.process}
     try:
         fields = clean(fields)
-        line = mask(orjson.dumps({**record, **fields}, _named, _OPTIONS))
+        line = orjson.dumps({**record, **fields}, _named, _OPTIONS)
         if len(line) > MAX_LINE_BYTES:
-            line = mask(orjson.dumps({**record, **_shortened(fields)}, _named, _OPTIONS))
+            line = orjson.dumps({**record, **_shortened(fields)}, _named, _OPTIONS)
     except Exception as error:  # noqa: BLE001  # a log line must not fail a request, whatever a value's type does
         told = {"event": _text(event), "unloggable": type(error).__name__}
-        line = mask(orjson.dumps({**record, **_shortened(fields), **told}, _named, _OPTIONS))
-    return line
+        line = orjson.dumps({**record, **_shortened(fields), **told}, _named, _OPTIONS)
+    return mask(line)
 
 
 def _named(value: object) -> str:
@@ -109,7 +110,10 @@ def _named(value: object) -> str:
 def _shortened(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Keep of each field what surely fits: text to a length, numbers to 64 bits; nothing nested."""
     named = ((_text(name), value) for name, value in list(fields.items())[:40] if not forbidden(name))
-    return {name: _text(value) for name, value in named if type(value) in (str, int, float, bool)} | {"shortened": True}
+    plain = {name: value for name, value in named if type(value) in (str, int, float, bool)}
+    return {name: _text(v) if isinstance(v, str) or abs(v) > _LARGEST else v for name, v in plain.items()} | {
+        "shortened": True
+    }
 
 
 def _text(value: object) -> str:

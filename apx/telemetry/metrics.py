@@ -212,9 +212,7 @@ SPANS_DROPPED = Counter(
     registry=REGISTRY,
 )
 
-CATALOGUE: tuple[Metric, ...] = tuple(
-    value for value in list(globals().values()) if isinstance(value, Instrument)
-)
+CATALOGUE: tuple[Metric, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Instrument))
 
 
 def table() -> str:

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
+import re2
+
 _DEPTH = 6
 _NAMES = 4096
 _PLAIN = frozenset({str, int, float, bool, type(None)})
@@ -23,13 +25,13 @@ _MEASURES = frozenset({"bytes", "count", "id", "ids", "ms", "s", "seconds", "typ
 _allowed: set[str] = set()
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
-_SECRETS = re.compile(
-    rb"""(?ix)
-      (apx_[a-z0-9]{1,16}_) [0-9a-z]{12,}
-    | ((?:bearer|basic) (?:\s|%20|\+)+ ) [^\s"\\,;&]+
-    | (eyJ) [\w-]{8,} \. [\w-]+ (?:\.[\w-]*)*
-    | ((?:api[-_]?key|access[-_]?key|key|token|secret|password|passwd|signature|sig|auth) =) [^\s"\\&;,]+
-    """
+# RE2, for it is linear: Python's engine needs minutes for a megabyte of `eyJeyJeyJ…`, which any client can send.
+_SECRETS = (
+    (b"apx_", re2.compile(rb"(?i)(apx_[a-z0-9]{1,16}_)[0-9a-z]{12,}")),
+    (b"bearer", re2.compile(rb"(?i)(bearer(?:\s|%20|\+)+)[^\s\"\\,;&]+")),
+    (b"basic", re2.compile(rb"(?i)(basic(?:\s|%20|\+)+)[^\s\"\\,;&]{8,}")),
+    (b"eyj", re2.compile(rb"(eyJ)[\w-]{8,}\.[\w-]*(?:\.[\w-]*)*")),
+    (b"=", re2.compile(rb"(?i)((?:key|token|secret|password|passwd|signature|sig|auth)=)[^\s\"\\&;,]+")),
 )
 
 
@@ -54,19 +56,16 @@ def clean(fields: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def mask(text: bytes) -> bytes:
     """Return the text with every credential in it replaced by what it is and `***`."""
-    lower = text.lower()  # six passes in C, 2 µs, before the one pattern, 14 µs
-    if b"apx_" in lower or b"eyj" in lower or b"bearer" in lower or b"basic" in lower or b"=" in lower:
-        return _SECRETS.sub(_masked, text)
+    lower = text.lower()
+    for sign, pattern in _SECRETS:
+        if sign in lower:  # 0.3 µs in C, where the pattern takes 4
+            text = pattern.sub(rb"\1***", text)
     return text
 
 
 def mask_text(text: str) -> str:
     """Like `mask`, for text."""
     return mask(text.encode("utf-8", "replace")).decode("utf-8", "replace")
-
-
-def _masked(match: re.Match[bytes]) -> bytes:
-    return next(group for group in match.groups() if group is not None) + b"***"
 
 
 def _deep(value: Any, depth: int) -> Any:
