@@ -78,7 +78,8 @@ class Router:
         headers = decode_headers(scope["headers"])
         exchange = Exchange(scope, headers or {}, path, self._clock)
         try:
-            await self._answer(exchange, headers, path, receive, send)
+            with exchange.span():
+                await self._answer(exchange, headers, path, receive, send)
         except ApxError as error:
             _log.warning("request.failed", request_id=exchange.request_id, error=error.code, detail=str(error))
             await self._give_up(exchange, send, replies.failed(error, exchange.request_id))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from apx.admission.keys import KeyRecord
 from apx.clock import Clock
 from apx.telemetry import logs, metrics
+from apx.telemetry.tracing import span_if_sampled
 from services.router.asgi import HeaderList, Reply, Scope, Send, encode
 
 
@@ -43,6 +46,19 @@ class Exchange:
         self.operation_id = ""
         self.status = 0
         self.code = ""
+
+    @contextmanager
+    def span(self) -> Iterator[None]:
+        """Record the answering of a sampled request; what is published meanwhile becomes a child of it."""
+        attributes = {"http.request.method": self.method, "url.path": self.path}
+        with span_if_sampled(self.traceparent, "router", "server", attributes) as span:
+            self.traceparent = span.traceparent or self.traceparent
+            try:
+                yield
+            finally:
+                span.set("http.response.status_code", self.status)
+                span.set("apx.product", self.product)
+                span.set("apx.operation", self.operation_id)
 
     async def reply(self, send: Send, reply: Reply) -> None:
         """Send a whole answer."""
