@@ -42,19 +42,20 @@ class FileBlobs:
         """Store a stream durably; return (digest, size). Raises `Unsupported` over `max_bytes`, and `Unavailable`."""
         with _unavailable("storing a blob"):
             file = await asyncio.to_thread(self._open_partial)
-            try:
-                digest, size_bytes = await _write(file, chunks, max_bytes)
+        try:
+            digest, size_bytes = await _write(file, chunks, max_bytes)
+            with _unavailable("storing a blob"):
                 await asyncio.to_thread(self._publish, file, digest)
-            finally:
-                file.close()
-                with suppress(FileNotFoundError):
-                    os.unlink(file.name)  # noqa: PTH108 -- gone already when it was published
+        finally:
+            file.close()
+            with suppress(FileNotFoundError):
+                os.unlink(file.name)  # noqa: PTH108 -- gone already when it was published
         return f"sha256:{digest}", size_bytes
 
     async def get(self, digest: str) -> AsyncIterator[bytes]:
-        """Stream a blob. Raises `NotFound`; `Unavailable` at its end when the content is not what the digest says."""
+        """Stream a blob. Raises `NotFound`, or `Unavailable` in place of the last piece when it is damaged."""
         path = self._path(digest)
-        hashed = hashlib.sha256()
+        hashed, ready = hashlib.sha256(), b""
         with _unavailable("reading a blob"):
             try:
                 file = await asyncio.to_thread(path.open, "rb")
@@ -63,9 +64,14 @@ class FileBlobs:
             with file:
                 while chunk := await asyncio.to_thread(file.read, CHUNK_BYTES):
                     hashed.update(chunk)
-                    yield chunk
+                    if ready:
+                        yield ready
+                    ready = chunk
+        # The last piece waits for the check, so that nobody ever holds the whole of a damaged blob.
         if hashed.hexdigest() != path.name:
             raise Unavailable(f"blob {digest}: {path} is damaged; it holds sha256:{hashed.hexdigest()}")
+        if ready:
+            yield ready
 
     async def expire(self, *, older_than_s: float) -> int:
         """Remove blobs that were stored longer ago, and partial files of dead processes; return how many blobs."""
@@ -106,7 +112,8 @@ async def _write(file: IO[bytes], chunks: AsyncIterator[bytes], max_bytes: int) 
         if size_bytes > max_bytes:
             raise Unsupported(f"the body is over {max_bytes} bytes")
         hashed.update(chunk)
-        await asyncio.to_thread(file.write, chunk)
+        with _unavailable("storing a blob"):
+            await asyncio.to_thread(file.write, chunk)
     return hashed.hexdigest(), size_bytes
 
 

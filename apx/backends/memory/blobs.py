@@ -35,10 +35,10 @@ class MemoryBlobs:
         body = self.content.get(digest)
         if body is None:
             raise NotFound(f"blob {digest} is not here")
-        if body:
-            yield body
         if _digest(body) != digest:
             raise Unavailable(f"blob {digest} is damaged")
+        if body:
+            yield body
 
     async def expire(self, *, older_than_s: float) -> int:
         """Remove blobs that were stored longer ago; return how many."""

@@ -57,14 +57,17 @@ class MemoryResults:
 
     async def events(self, request_id: str, after: str = "") -> AsyncIterator[Event]:
         """Yield the stream and the states, in order, until the terminal state."""
-        cursor = int(after) if after.isdecimal() else 0
+        known = {event.id for event in self._events.get(request_id, ())}
+        cursor = int(after) if after in known else 0
         while True:
-            for event in [e for e in self._events.get(request_id, ()) if int(e.id) > cursor]:
+            new = [event for event in self._events.get(request_id, ()) if int(event.id) > cursor]
+            for event in new:
                 cursor = int(event.id)
                 yield event
-            if self.result(request_id) is not None:
+            if not new and self.result(request_id) is not None:
                 return
-            await self._change(request_id)
+            if not new:
+                await self._change(request_id)
 
     async def aclose(self) -> None:
         """Do nothing: there is nothing to close."""

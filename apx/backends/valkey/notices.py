@@ -108,9 +108,7 @@ class Notices:
     async def aclose(self) -> None:
         """Close the connection."""
         if self._running is not None:
-            self._running.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._running
+            await _end(self._running)
             self._running = None
 
     def _post(self, verb: bytes, key: bytes) -> None:
@@ -160,9 +158,7 @@ class Notices:
                     asked = True
                     await connection.send_command("PING")
         finally:
-            sending.cancel()
-            with suppress(asyncio.CancelledError, ValkeyError, OSError):
-                await sending
+            await _end(sending)
 
     async def _send(self, connection: AbstractConnection) -> None:
         while True:
@@ -174,7 +170,10 @@ class Notices:
                 if verb == b"SUBSCRIBE":
                     self._owed[key] = self._owed.get(key, 0) + 1
                 packed += connection.pack_command(verb, key)
-            await connection.send_packed_command(packed, check_health=False)
+            try:
+                await connection.send_packed_command(packed, check_health=False)
+            except (ValkeyError, OSError):
+                return
 
     def _hear(self, reply: Any) -> None:
         kind, key = reply[0], reply[1]
@@ -199,3 +198,10 @@ async def _opened(channel: _Channel, name: str) -> None:
             await channel.open.wait()
     except TimeoutError:
         raise Unavailable(f"listening to {name}: the store does not answer") from None
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    # More than once: before Python 3.12 `asyncio.wait_for`, which the client uses, can swallow a cancellation.
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=0.05)

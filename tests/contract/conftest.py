@@ -1,0 +1,161 @@
+"""The adapters under contract: each port in process and on a real store."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import msgspec
+import pytest
+from valkey.asyncio import Valkey
+
+from apx.backends.memory.bus import MemoryBus
+from apx.backends.memory.results import MemoryResults
+from apx.backends.valkey.bus import ValkeyBus
+from apx.backends.valkey.connection import connect
+from apx.backends.valkey.results import ValkeyResults
+from apx.backends.valkey.server import server_command
+from apx.clock import SystemClock
+from apx.requests.ports import Bus, ResultStore
+
+LEASE_S = 0.4
+
+
+class Server:
+    """A real server on a Unix socket."""
+
+    def __init__(self, folder: Path, appendfsync: str = "always") -> None:
+        self.folder = folder
+        self.socket = folder / "s.sock"
+        self._appendfsync = appendfsync
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"unix://{self.socket}"
+
+    def start(self) -> None:
+        command = server_command(self.folder, self.socket, appendfsync=self._appendfsync)  # type: ignore[arg-type]
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+        end = time.monotonic() + 10
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > end:
+                raise AssertionError((self.folder / "log").read_text())
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(0.01)
+
+    def _answers(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(str(self.socket))
+                probe.sendall(b"PING\r\n")
+                return probe.recv(64).startswith(b"+PONG")
+            except OSError:
+                return False
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
+@pytest.fixture(scope="session")
+def shared_server() -> Iterator[Server]:
+    with tempfile.TemporaryDirectory(prefix="apx-") as folder:
+        server = Server(Path(folder))
+        server.start()
+        yield server
+        server.kill()
+
+
+@pytest.fixture
+def own_server() -> Iterator[Server]:
+    """A server that the test may stop and kill."""
+    with tempfile.TemporaryDirectory(prefix="apx-") as folder:
+        server = Server(Path(folder))
+        server.start()
+        yield server
+        server.kill()
+
+
+@pytest.fixture
+async def valkey(shared_server: Server) -> AsyncIterator[Valkey]:
+    client = connect(shared_server.url)
+    await client.flushall()
+    yield client
+    await client.aclose()
+
+
+class Ports(msgspec.Struct, frozen=True):
+    bus: Bus
+    results: ResultStore
+    another: Callable[[], Bus]
+    """Another process's bus on the same store."""
+
+
+@asynccontextmanager
+async def valkey_ports(client: Valkey) -> AsyncIterator[Ports]:
+    opened: list[ValkeyBus] = []
+
+    def another() -> ValkeyBus:
+        opened.append(ValkeyBus(client, lease_s=LEASE_S, idle_s=0.05))
+        return opened[-1]
+
+    results = ValkeyResults(client)
+    yield Ports(bus=another(), results=results, another=another)
+    await results.aclose()
+    for bus in opened:
+        await bus.aclose()
+
+
+@pytest.fixture(params=["memory", "valkey"])
+async def ports(request: pytest.FixtureRequest) -> AsyncIterator[Ports]:
+    if request.param == "memory":
+        results = MemoryResults(SystemClock())
+        bus = MemoryBus(results, SystemClock(), lease_s=LEASE_S, idle_s=0.05)
+        yield Ports(bus=bus, results=results, another=lambda: bus)
+        return
+    async with connected(request.getfixturevalue("shared_server")) as client, valkey_ports(client) as opened:
+        await client.flushall()
+        yield opened
+
+
+@asynccontextmanager
+async def connected(server: Server) -> AsyncIterator[Valkey]:
+    client = connect(server.url)
+    try:
+        yield client
+    finally:
+        await client.aclose()
+
+
+@pytest.fixture
+def bus(ports: Ports) -> Bus:
+    return ports.bus
+
+
+@pytest.fixture
+def results(ports: Ports) -> ResultStore:
+    return ports.results
+
+
+async def until(condition: Callable[[], Awaitable[bool]], within_s: float = 5.0) -> None:
+    """Ask until `condition` holds."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + within_s
+    while not await condition():
+        assert loop.time() < end, "it did not come to pass"
+        await asyncio.sleep(0.005)
