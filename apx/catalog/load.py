@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from pathlib import Path
 
 from apx.catalog.document import Document
@@ -39,8 +40,8 @@ def load_catalog(root: Path) -> Catalog:
 
 def find_mistakes(root: Path) -> tuple[Catalog | None, list[Mistake]]:
     """Return the catalog, or None and what is wrong, by file and line. Raises nothing, whatever the tree holds."""
-    root = root.absolute()
-    if not root.is_dir():
+    root = Path(os.path.abspath(root))  # noqa: PTH100 - without following links, as a mistake names the file
+    if not os.path.isdir(root):  # noqa: PTH112 - False also for a name that no file system takes
         return None, [
             Mistake(root.name, 1, 1, "tree-missing", f"there is no folder '{root.name}': give the gitops tree")
         ]
