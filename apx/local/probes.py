@@ -9,6 +9,8 @@ from typing import Protocol
 
 import msgspec
 
+from apx.local.unix import UnixConnection
+
 TIMEOUT_S = 2.0
 
 
@@ -29,7 +31,7 @@ class HttpProbe(msgspec.Struct, frozen=True, tag="http"):
 
     def missing(self) -> str:
         """Ask once."""
-        connection = _UnixConnection(self.socket) if self.socket else _connection(self.port)
+        connection = UnixConnection(self.socket, TIMEOUT_S) if self.socket else _connection(self.port)
         try:
             connection.request("GET", self.path)
             answer = connection.getresponse()
@@ -76,14 +78,3 @@ class FileProbe(msgspec.Struct, frozen=True, tag="file"):
 
 def _connection(port: int) -> http.client.HTTPConnection:
     return http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)
-
-
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=TIMEOUT_S)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(TIMEOUT_S)
-        self.sock.connect(self._path)

@@ -17,14 +17,15 @@ from pathlib import Path
 from typing import Any, cast
 
 import msgspec
-from supervisor.xmlrpc import SupervisorTransport
 
 from apx.errors import Unavailable
 from apx.local.folder import Folder
 from apx.local.leftovers import MARKER
 from apx.local.process import Process
+from apx.local.unix import UnixConnection
 
 MOST_OPEN_FILES = 65_536
+TIMEOUT_S = 5.0
 LOG_BYTES = 10_000_000
 """A log is rotated at this size, and three older ones are kept."""
 
@@ -92,12 +93,25 @@ class Supervisor:
         return {name: names.count(name) - 1 for name in set(names)}
 
     def _call(self, method: str, *arguments: Any) -> Any:
-        transport = SupervisorTransport(serverurl=f"unix://{self._folder.supervisor_socket}")
+        transport = _UnixTransport(self._folder.supervisor_socket)
         try:
-            with xmlrpc.client.ServerProxy("http://supervisor", transport=transport) as proxy:
+            with xmlrpc.client.ServerProxy("http://localhost", transport=transport) as proxy:
                 return getattr(proxy, method)(*arguments)
         except (OSError, HTTPException, xmlrpc.client.Error) as error:
             raise Unavailable(f"The supervisor of {self._folder.root} does not answer {method}: {error}") from error
+
+
+class _UnixTransport(xmlrpc.client.Transport):
+    """Not supervisor's own, which waits for ever on a daemon that hangs."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+
+    def make_connection(self, host: Any) -> UnixConnection:
+        made = UnixConnection(str(self._path), TIMEOUT_S)
+        self._connection = host, made
+        return made
 
 
 def render(folder: Folder, processes: Sequence[Process], directory: Path) -> str:
