@@ -16,6 +16,7 @@ from valkey.asyncio import Valkey
 
 from apx.backends.valkey.batching import Batcher
 from apx.backends.valkey.connection import Script, unavailable
+from apx.backends.valkey.log import Log
 from apx.backends.valkey.notices import Listener, Notices
 from apx.errors import Misconfigured
 from apx.requests.model import DeadLetter, Delivery, Envelope
@@ -50,9 +51,10 @@ class ValkeyBus:
         self._notices = notices or Notices(client)
         self._lease_ms = int(lease_s * 1000)
         self._idle_s = idle_s
-        self._publish = Script(client, "publish", prelude="lanes")
+        log = Log(client)
+        self._publish = Script(client, "publish", prelude="lanes", log=log)
         self._receive = Script(client, "receive", prelude="lanes")
-        self._settle = Script(client, "settle", prelude="lanes")
+        self._settle = Script(client, "settle", prelude="lanes", log=log)
         self._extend = Script(client, "extend", prelude="lanes")
         self._producer = secrets.token_hex(8)
         self._batches = 0

@@ -7,16 +7,18 @@ retries by itself: only the caller knows whether a second try is safe (see `Scri
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 from importlib import resources
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from valkey.asyncio import BlockingConnectionPool, Valkey
 from valkey.exceptions import (
     AuthenticationError,
     NoPermissionError,
+    NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
     ResponseError,
@@ -24,6 +26,7 @@ from valkey.exceptions import (
 from valkey.exceptions import ConnectionError as ConnectionLost
 from valkey.exceptions import TimeoutError as NoReply
 
+from apx.backends.valkey.log import SYNC_TIMEOUT_MS, Log, check_synced
 from apx.errors import Misconfigured, Unavailable
 
 CALL_TIMEOUT_S = 1.0
@@ -78,16 +81,30 @@ def unavailable(doing: str) -> Iterator[None]:
 class Script:
     """A Lua script, called by its SHA; loaded again when the server does not know it (it was restarted)."""
 
-    def __init__(self, client: Valkey, name: str, *, prelude: str = "") -> None:
-        """Read `<name>.lua` beside this file, after the shared `<prelude>.lua`."""
-        source = (_read(prelude) if prelude else "") + _read(name)
-        self._script = client.register_script(source)
+    def __init__(self, client: Valkey, name: str, *, prelude: str = "", log: Log | None = None) -> None:
+        """Read `<name>.lua` beside this file, after the shared `<prelude>.lua`.
+
+        With `log`, a call returns only when what the script wrote is on the server's disk.
+        """
+        self._source = (_read(prelude) if prelude else "") + _read(name)
+        self._sha = hashlib.sha1(self._source.encode(), usedforsecurity=False).hexdigest()
+        self._client = client
         self._name = name
+        self._log = log
 
     async def __call__(self, *args: bytes | str | float) -> Any:
         """Run it once. Raises `Unavailable`; then it may or may not have run."""
-        with unavailable(self._name):
-            return await self._script(args=args)
+        try:
+            with unavailable(self._name):
+                try:
+                    return await self._run(args)
+                except NoScriptError:
+                    await self._client.script_load(self._source)
+                    return await self._run(args)
+        except Unavailable:
+            if self._log is not None:
+                self._log.forget()
+            raise
 
     async def repeat(self, *args: bytes | str | float) -> Any:
         """Run it, and again while the connection is lost: only for scripts that are safe to run twice.
@@ -104,6 +121,22 @@ class Script:
                     raise
             await asyncio.sleep(pause_s)
             pause_s *= 2
+
+    async def _run(self, given: tuple[bytes | str | float, ...]) -> Any:
+        args = cast("tuple[str, ...]", given)  # the client encodes bytes and numbers as well
+        if self._log is None or await self._log.synced():
+            return await cast("Awaitable[Any]", self._client.evalsha(self._sha, 0, *args))
+        async with self._client.pipeline(transaction=False) as pipe:
+            pipe.evalsha(self._sha, 0, *args)
+            # WAITAOF waits for the last write of its own connection; a repeated script may have had nothing to write.
+            pipe.set("apx:sync", "")
+            pipe.execute_command("WAITAOF", 1, 0, SYNC_TIMEOUT_MS)
+            # Errors that the pipeline raises by itself quote the whole command, bodies and all.
+            answer, _, synced = await pipe.execute(raise_on_error=False)
+        if isinstance(answer, Exception):
+            raise answer
+        check_synced(synced)
+        return answer
 
 
 def _read(name: str) -> str:

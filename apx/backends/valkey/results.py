@@ -13,6 +13,7 @@ from valkey.asyncio import Valkey
 
 from apx.backends.valkey.batching import Batcher
 from apx.backends.valkey.connection import Script
+from apx.backends.valkey.log import Log
 from apx.backends.valkey.notices import Notices
 from apx.requests.model import Event, Progress, Result
 
@@ -35,7 +36,7 @@ class ValkeyResults:
         """Share `notices` with the bus of the same process."""
         self._notices = notices or Notices(client)
         self._read = Script(client, "read", prelude="lanes")
-        self._conclude = Script(client, "conclude", prelude="lanes")
+        self._conclude = Script(client, "conclude", prelude="lanes", log=Log(client))
         self._append = Script(client, "append", prelude="lanes")
         self._follow = Script(client, "follow", prelude="lanes")
         self._reading: Batcher[str, Result | Progress | None] = Batcher(self._read_batch, most=128)
