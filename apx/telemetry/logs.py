@@ -1,7 +1,7 @@
 """Logs: JSON lines on standard output, each with a stable event name, none with a credential.
 
     configure("router", "info")
-    canonical("request", status=202, product="orders", duration_ms=1.2)      # one for each request: about 7 µs
+    canonical("request", status=202, product="orders", duration_ms=1.2)      # one for each request: about 5 µs
     structlog.get_logger().warning("release-refused", product="orders")      # everything else
 
 Every line has `time`, `severity`, `event` and `process` (the names that Cloud Logging knows). The standard library's

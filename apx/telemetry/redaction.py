@@ -26,13 +26,12 @@ _allowed: set[str] = set()
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 # RE2, for it is linear: Python's engine needs minutes for a megabyte of `eyJeyJeyJ…`, which any client can send.
-_SECRETS = (
-    (b"apx_", re2.compile(rb"(?i)(apx_[a-z0-9]{1,16}_)[0-9a-z]{12,}")),
-    (b"bearer", re2.compile(rb"(?i)(bearer(?:\s|%20|\+)+)[^\s\"\\,;&]+")),
-    (b"basic", re2.compile(rb"(?i)(basic(?:\s|%20|\+)+)[^\s\"\\,;&]{8,}")),
-    (b"eyj", re2.compile(rb"(eyJ)[\w-]{8,}\.[\w-]*(?:\.[\w-]*)*")),
-    (b"=", re2.compile(rb"(?i)((?:key|token|secret|password|passwd|signature|sig|auth)=)[^\s\"\\&;,]+")),
-)
+_KEY = re2.compile(rb"(apx_[a-z0-9]{1,16}_)[0-9A-Za-z]{12,}")
+_TOKEN = re2.compile(rb"(eyJ)[\w-]{8,}\.[\w-]*(?:\.[\w-]*)*")
+_SCHEME = re2.compile(rb"(?i)((?:bearer|basic)(?:\s|%20|\+|\\[tnr])+)[^\s\"\\,;&]{4,}")
+_PAIR = re2.compile(rb"(?i)((?:key|token|secret|password|passwd|signature|sig|auth)=)[^\s\"\\&;,]+")
+_SHOWN = rb"\1***"
+_X, _J, _SPACE, _PLUS, _PERCENT, _BACKSLASH, _EQUALS = b"xJ +%\\="
 
 
 @lru_cache(maxsize=_NAMES)
@@ -55,11 +54,19 @@ def clean(fields: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def mask(text: bytes) -> bytes:
-    """Return the text with every credential in it replaced by what it is and `***`."""
-    lower = text.lower()
-    for sign, pattern in _SECRETS:
-        if sign in lower:  # 0.3 µs in C, where the pattern takes 4
-            text = pattern.sub(rb"\1***", text)
+    """Return the text with every credential in it replaced by what it is and `***`.
+
+    A pattern costs 4 µs a line. Most lines lack a character without which it cannot match: asking for one is a memchr,
+    0.03 µs (for two or more bytes 0.5).
+    """
+    if _X in text and b"apx_" in text:
+        text = _KEY.sub(_SHOWN, text)
+    if _J in text and b"eyJ" in text:
+        text = _TOKEN.sub(_SHOWN, text)
+    if _SPACE in text or _PLUS in text or _PERCENT in text or _BACKSLASH in text:
+        text = _SCHEME.sub(_SHOWN, text)
+    if _EQUALS in text:
+        text = _PAIR.sub(_SHOWN, text)
     return text
 
 

@@ -18,6 +18,7 @@ CANARIES = {
     "cut key": (KEY[:24], "0aB1cD2eF3gH4iJ"),
     "bearer": ("Bearer canary-opaque/+=", "canary-opaque"),
     "shouted bearer": ("BEARER canary-opaque", "canary-opaque"),
+    "bearer on a line": ("Authorization:\n\tBearer\tcanary-opaque", "canary-opaque"),
     "basic": ("Basic Y2FuYXJ5OmNhbmFyeQ==", "Y2FuYXJ5"),
     "jwt": (JWT, "eyJzdWIiOiJjYW5hcnkifQ"),
     "jwe": ("eyJhbGciOiJkaXIifQ..aXY-canary.Y2lwaGVy-canary.dGFn-canary", "canary"),
