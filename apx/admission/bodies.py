@@ -7,24 +7,33 @@ surrogates, no NaN, numbers within a double's range, 512 levels at most.
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterable
+from itertools import accumulate
 from typing import Any
 
 _MOST_LEVELS = 512
+_TYPE = re.compile(r"[!#$&^_.+a-z0-9-]+/(?:json|[!#$&^_.a-z0-9-]+\+json)")
 
 
 def is_json_type(content_type: str) -> bool:
-    """Tell whether a media type stands for JSON."""
-    kind = content_type.partition(";")[0].strip().lower()
-    return kind == "application/json" or kind.endswith("+json")
+    """Tell whether a media type stands for JSON, in UTF-8 as RFC 8259 asks for."""
+    kind, *parameters = content_type.lower().split(";")
+    return _TYPE.fullmatch(kind.strip()) is not None and _are_utf8(parameters)
+
+
+def _are_utf8(parameters: Iterable[str]) -> bool:
+    pairs = (parameter.partition("=") for parameter in parameters)
+    return all(value.strip().strip('"') in ("utf-8", "utf8") for name, _, value in pairs if name.strip() == "charset")
 
 
 def has_one_reading(body: bytes) -> bool:
     """Tell whether `body` is JSON that every parser reads alike. Never raises."""
     try:
         text = body.decode()
-        if _deeper_than(text, _MOST_LEVELS):
+        if _deeper_than(body, _MOST_LEVELS):
             return False
-        value = _decoder.decode(text)
+        value = (_decoder if _LONG_NUMBER.search(body) is None else _slow_decoder).decode(text)
         if "\\u" in text:
             json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
@@ -32,25 +41,18 @@ def has_one_reading(body: bytes) -> bool:
     return True
 
 
-def _deeper_than(text: str, most: int) -> bool:
-    """Tell whether the text could nest deeper than `most`; counts brackets in strings too, as a bound."""
-    if text.count("[") + text.count("{") <= most:
+_TEXT = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+"""A text, or what begins like one: each byte is looked at once, whatever the body holds."""
+_STEPS = {**dict.fromkeys(b"[{", 1), **dict.fromkeys(b"]}", -1)}
+_NO_BRACKETS = bytes(set(range(256)) - set(_STEPS))
+
+
+def _deeper_than(body: bytes, most: int) -> bool:
+    """Tell whether the body nests deeper than `most`."""
+    if body.count(b"[") + body.count(b"{") <= most:
         return False
-    depth = 0
-    quoted = escaped = False
-    for character in text:
-        if quoted:
-            quoted = escaped or character != '"'
-            escaped = not escaped and character == "\\"
-        elif character == '"':
-            quoted = True
-        elif character in "[{":
-            depth += 1
-            if depth > most:
-                return True
-        elif character in "]}":
-            depth -= 1
-    return False
+    brackets = _TEXT.sub(b"", body).translate(None, _NO_BRACKETS)
+    return max(accumulate(map(_STEPS.__getitem__, brackets)), default=0) > most
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -67,8 +69,18 @@ def _finite(text: str) -> float:
     return number
 
 
+def _whole(text: str) -> int:
+    _finite(text)
+    return int(text)
+
+
 def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
+_LONG_NUMBER = re.compile(rb"[0-9]{309}")
+"""The fewest digits of an integer that a double may not hold."""
 _decoder = json.JSONDecoder(object_pairs_hook=_once, parse_float=_finite, parse_constant=_no_constant)
+_slow_decoder = json.JSONDecoder(
+    object_pairs_hook=_once, parse_float=_finite, parse_constant=_no_constant, parse_int=_whole
+)

@@ -24,8 +24,10 @@ def canonical_path(path: str) -> str | None:
         if _ESCAPED.fullmatch(path) is None or _HIDDEN.search(path) is not None:
             return None
         try:
-            unquote(path, errors="strict")
+            decoded = unquote(path, errors="strict")
         except UnicodeDecodeError:
+            return None
+        if _C1_CONTROL.search(decoded) is not None:
             return None
         path = _UNRESERVED.sub(lambda found: chr(int(found[1], 16)), path)
         path = _LOWER.sub(lambda found: found[0].upper(), path)
@@ -34,5 +36,6 @@ def canonical_path(path: str) -> str | None:
     return path
 
 
+_C1_CONTROL = re.compile("[\x80-\x9f]")
 _UNRESERVED = re.compile(r"%(3[0-9]|4[1-9A-Fa-f]|5[0-9AaFf]|6[1-9A-Fa-f]|7[0-9AaEe]|2[Dd])")
 _LOWER = re.compile(r"%[0-9A-Fa-f]{2}")
