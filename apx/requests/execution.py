@@ -20,8 +20,8 @@ from apx.catalog.model import Async, ProductSpec
 from apx.clock import Clock
 from apx.errors import ApxError, Unavailable
 from apx.requests.execution_body import Body, keep
+from apx.requests.execution_budget import Budgets
 from apx.requests.execution_call import BackendAnswer, BackendClient, BackendFailure, Headers, request_of
-from apx.requests.execution_gate import Gates
 from apx.requests.execution_retry import MOST_CRASHES, backoff_s, is_retried
 from apx.requests.execution_stream import Emitter, pieces_for
 from apx.requests.model import Delivery, Problem, Result, State
@@ -77,27 +77,27 @@ class Execution:
         self._blobs = blobs
         self._clock = clock
         self._chance = chance
-        self.gates = Gates(clock)
+        self._budgets = Budgets(clock)
 
     async def carry_out(self, delivery: Delivery, spec: ProductSpec) -> Carried:
         """Do what is due for `delivery`; cancelling closes the connection to the backend. Raises nothing of its own."""
         refused = self._refused(delivery, spec)
         if refused is not None:
             return refused
-        gate = self.gates.of(delivery.envelope.product)
-        if gate.wait_s:
-            return Carried(settlement=Settlement(delivery=delivery, release=True), reason="backend-storm")
+        budget = self._budgets.of(delivery.envelope.product)
+        if delivery.attempt == 1:
+            budget.first()
+        elif not budget.retry():
+            return self._wait(delivery, budget.wait_s(self._chance()), "retry-budget", counts=False)
         started_ms = self._now_ms()
-        failed: bool | None = None
-        gate.enter()
         try:
             outcome = await self._call(delivery, spec)
-            failed = _is_storm(spec, outcome)
         except Unavailable as error:
             return self._wait(delivery, STORE_AWAY_S, error.code, counts=False, detail=str(error))
-        finally:
-            gate.leave(failed=failed)
-        return self._judged(delivery, spec, outcome, started_ms)
+        problem, retried = _problem(spec, outcome)
+        if not retried:
+            budget.succeeded(retried=delivery.attempt > 1)
+        return self._judged(delivery, spec, outcome, problem, started_ms=started_ms, retried=retried)
 
     def without_release(self, delivery: Delivery, wait_s: float, error: ApxError) -> Carried:
         """Return what becomes of a delivery whose release cannot be had now: it waits, up to its deadline."""
@@ -180,10 +180,12 @@ class Execution:
         delivery: Delivery,
         spec: ProductSpec,
         outcome: _Answered | BackendFailure,
+        problem: Problem | None,
+        *,
         started_ms: int,
+        retried: bool,
     ) -> Carried:
         answered = outcome if isinstance(outcome, _Answered) else None
-        problem, retried = _problem(spec, outcome)
         status = answered.status if answered else None
         if problem is None:
             return self._end(
@@ -289,11 +291,6 @@ def _problem(spec: ProductSpec, outcome: _Answered | BackendFailure) -> tuple[Pr
         return None, False
     problem = Problem(code="backend-status", detail=f"The backend answered with status {outcome.status}.")
     return problem, is_retried(retry, status=outcome.status)
-
-
-def _is_storm(spec: ProductSpec, outcome: _Answered | BackendFailure) -> bool:
-    """Say whether `outcome` speaks of a backend that is overloaded or away."""
-    return _problem(spec, outcome)[1]
 
 
 async def _append(results: ResultStore, request_id: str, kind: str, data: str) -> None:

@@ -47,10 +47,12 @@ def pieces_for(headers: Headers) -> Pieces:
         return EventPieces()
     if not _TEXT.fullmatch(media_type):
         return Base64Pieces()
+    charset = message.get_content_charset("utf-8")
     try:
-        return TextPieces(message.get_content_charset("utf-8"))
+        b" ".decode(charset, "replace")  # refuses what is unknown, and codecs that are not of text
     except LookupError:
         return Base64Pieces()
+    return TextPieces(charset)
 
 
 class TextPieces:

@@ -24,7 +24,9 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=port, help="0 takes a free one (default %(default)s)")
     parser.add_argument("--record", type=Path, help="keep the record in this file too, across restarts")
     arguments = parser.parse_args()
-    uvloop.run(_serve(arguments.port, Record(arguments.record)))
+    record = Record(arguments.record)
+    uvloop.run(_serve(arguments.port, record))
+    record.close()
 
 
 async def _serve(port: int, record: Record) -> None:

@@ -20,7 +20,7 @@ FORGET_AFTER = 100_000
 """Most request ids whose failures are counted."""
 
 
-class Wish(msgspec.Struct, frozen=True, kw_only=True):
+class Wish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What one request asks for; the defaults ask for nothing."""
 
     delay_ms: float = 0

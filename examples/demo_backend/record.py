@@ -52,6 +52,7 @@ class Record:
         if file is not None:
             self._read_back(file)
             self._file = file.open("a", encoding="utf-8")
+            self._file.write("\n")  # after what may be half a line
 
     def begin(self, method: str, path: str, query: str, raw_headers: tuple[tuple[bytes, bytes], ...]) -> Entry:
         """Append an entry for a request whose head has arrived."""
@@ -94,6 +95,12 @@ class Record:
         self._entries.clear()
         if self._file is not None:
             self._file.truncate(0)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
     def _persist(self, entry: Entry) -> None:
         if self._file is not None:

@@ -126,7 +126,7 @@ class Worker:
                 continue
             try:
                 # Not cancelled by `stop`: what the bus hands over at that moment would be lost until its lease ends.
-                deliveries = await self._parts.bus.receive(self._name, self._open_bounds(), room)
+                deliveries = await self._parts.bus.receive(self._name, self._parts.bounds(), room)
             except Unavailable as error:
                 self._receiving = False
                 _log.warning("receive-failed", again_s=pause_s, error=str(error))
@@ -139,20 +139,6 @@ class Worker:
                 self._start(delivery)
             if not deliveries:
                 await asyncio.sleep(0)
-
-    def _open_bounds(self) -> Sequence[ProductBounds]:
-        """Return the bounds, tightened where a backend is in a storm: its requests stay in their lanes meanwhile."""
-        allowances = self._execution.gates.allowances()
-        bounds = self._parts.bounds()
-        if not allowances:
-            return bounds
-        tightened = (
-            ProductBounds(b.product, min(b.concurrency, allowances[b.product]), b.concurrency_per_org)
-            if b.product in allowances
-            else b
-            for b in bounds
-        )
-        return [bound for bound in tightened if bound.concurrency > 0]
 
     async def _pause(self, seconds: float) -> None:
         with suppress(TimeoutError):
@@ -232,8 +218,6 @@ class Worker:
 
     def _with_next(self, settlement: Settlement) -> Settlement:
         if settlement.result is None or self._stopping.is_set():
-            return settlement
-        if self._execution.gates.of(settlement.delivery.envelope.product).wait_s:
             return settlement
         return Settlement(
             delivery=settlement.delivery,
