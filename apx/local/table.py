@@ -46,7 +46,7 @@ def processes(settings: LocalSettings) -> list[Process]:
         Process(
             name="edge-config",
             command=_python("services.edge"),
-            ready=FileProbe(str(settings.home / "edge" / "bootstrap.json"), since=time.time()),
+            ready=FileProbe(str(settings.home / "edge" / "published.json"), since=time.time()),
             stop_s=3,
         ),
         Process(

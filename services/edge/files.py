@@ -67,6 +67,10 @@ class Files:
         self._write("bootstrap", msgspec.json.encode(rendered.bootstrap, order="sorted"))
         return True
 
+    def note_published(self, products: int) -> None:
+        """Leave a file whose age says when the live releases were last published: what readiness looks at."""
+        replace_file(self._folder / "published.json", msgspec.json.encode({"products": products}))
+
     async def _swap(self, name: Subscription, resources: list[dict[str, Any]]) -> bool:
         content = document(resources)
         path = self._folder / f"{name}.json"

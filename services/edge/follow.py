@@ -74,6 +74,7 @@ class _Publisher:
         self._tell(rendered.refused)
         if await self._swap(rendered):
             self._last = rendered
+            self._files.note_published(len(self.manifests) - len(rendered.refused))
             _log.info("edge.published", products=len(self.manifests), refused=len(rendered.refused))
 
     async def _swap(self, rendered: Rendered) -> bool:
