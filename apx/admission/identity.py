@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from apx.admission.keys import KeyRecord, KeyStore, sha256_of, well_formed
+from apx.admission.keys import MAX_KEY_CHARACTERS, KeyRecord, KeyStore, sha256_of, well_formed
 from apx.clock import Clock
 from apx.errors import Unavailable
 
@@ -43,20 +43,24 @@ class Identity:
     """Keys that this process has seen lately.
 
     A change of a key reaches the cache by push; a feed that breaks empties it. An entry is used for a minute at most.
-    The store being away is `Unavailable`, never an unknown key. Look-ups of the same key at the same time are one.
+    The store being away is `Unavailable`, never an unknown key. Look-ups of the same key at the same time are one; one
+    that a change has overtaken is not kept. Unknown keys have a cache of their own: they push no known one out.
     """
 
     def __init__(self, store: KeyStore, clock: Clock, *, most: int = _MOST) -> None:
         self._store = store
         self._clock = clock
         self._most = most
-        self._cache: OrderedDict[str, _Cached] = OrderedDict()
+        self._known: OrderedDict[str, _Cached] = OrderedDict()
+        self._unknown: OrderedDict[str, _Cached] = OrderedDict()
         self._asked: dict[str, asyncio.Future[KeyRecord | None]] = {}
 
     def recent(self, key: str) -> tuple[str, KeyRecord | None] | str:
         """Return (hash, record) when the answer is known now, else the hash to `look_up`. Does no I/O."""
+        if len(key) > MAX_KEY_CHARACTERS or not key.isascii():
+            return "", None
         digest = sha256_of(key)
-        cached = self._cache.get(digest)
+        cached = self._known.get(digest) or self._unknown.get(digest)
         if cached is not None and cached.until > self._clock.monotonic():
             return digest, cached.record
         return (digest, None) if not well_formed(key) else digest
@@ -67,13 +71,8 @@ class Identity:
         if asked is None:
             asked = asyncio.ensure_future(self._store.find(digest))
             self._asked[digest] = asked
-            asked.add_done_callback(lambda _: self._asked.pop(digest, None))
-        record = await asyncio.shield(asked)
-        self._cache[digest] = _Cached(record, self._clock.monotonic() + _FRESH_S)
-        self._cache.move_to_end(digest)
-        if len(self._cache) > self._most:
-            self._cache.popitem(last=False)
-        return record
+            asked.add_done_callback(lambda answered: self._keep(digest, answered))
+        return await asyncio.shield(asked)
 
     async def identify(self, key: str) -> KeyRecord | None:
         """Return the record of a key that is well formed, known and not expired. Raises `Unavailable`."""
@@ -90,10 +89,29 @@ class Identity:
         while True:
             try:
                 async for digest in self._store.changes():
-                    if digest:
-                        self._cache.pop(digest, None)
-                    else:
-                        self._cache.clear()
+                    self._forget(digest)
             except Unavailable:
-                self._cache.clear()
+                self._forget("")
             await asyncio.sleep(_RECONNECT_S)
+
+    def _keep(self, digest: str, answered: asyncio.Future[KeyRecord | None]) -> None:
+        if self._asked.get(digest) is not answered:  # the key has changed since it was asked for
+            answered.cancelled() or answered.exception()
+            return
+        del self._asked[digest]
+        if answered.cancelled() or answered.exception() is not None:
+            return
+        record = answered.result()
+        cache = self._unknown if record is None else self._known
+        cache[digest] = _Cached(record, self._clock.monotonic() + _FRESH_S)
+        cache.move_to_end(digest)
+        if len(cache) > self._most:
+            cache.popitem(last=False)
+
+    def _forget(self, digest: str) -> None:
+        """Forget what is known, and what is being asked, of one key; of all for an empty `digest`."""
+        for held in (self._known, self._unknown, self._asked):
+            if digest:
+                held.pop(digest, None)
+            else:
+                held.clear()

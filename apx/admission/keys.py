@@ -17,7 +17,8 @@ import msgspec
 
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _SECRET_DIGITS, _CHECK_DIGITS, _SECRET_BYTES = 27, 6, 20
-_FORM = re.compile(rf"apx_[a-z0-9]{{1,16}}_[0-9A-Za-z]{{{_SECRET_DIGITS + _CHECK_DIGITS}}}")
+ENVIRONMENT = re.compile(r"[a-z0-9]{1,16}")
+_FORM = re.compile(rf"apx_{ENVIRONMENT.pattern}_[0-9A-Za-z]{{{_SECRET_DIGITS + _CHECK_DIGITS}}}")
 MAX_KEY_CHARACTERS = 4 + 16 + 1 + _SECRET_DIGITS + _CHECK_DIGITS
 
 
@@ -65,7 +66,7 @@ class KeyStore(Protocol):
 
 
 def mint(environment: str, random_bytes: Callable[[int], bytes]) -> str:
-    """Make a new key."""
+    """Make a new key; `environment` is 1 to 16 lower-case letters and digits."""
     body = f"apx_{environment}_{_base62(int.from_bytes(random_bytes(_SECRET_BYTES)), _SECRET_DIGITS)}"
     return body + _check(body)
 

@@ -1,0 +1,263 @@
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+
+import msgspec
+import pytest
+
+from apx.admission.identity import Identity
+from apx.admission.keys import KeyRecord, mint, sha256_of
+from apx.backends.memory.keys import MemoryKeys
+from apx.clock import ManualClock
+from apx.errors import Unavailable
+from tests.unit.admission.until import turns, until
+
+
+class Keys(MemoryKeys):
+    """The fake, with ways to break it and to hold its answers back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.away = False
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.broken = asyncio.Event()
+        self.followed = False
+
+    async def find(self, sha256: str) -> KeyRecord | None:
+        found = await super().find(sha256)
+        await self.gate.wait()
+        if self.away:
+            raise Unavailable("away")
+        return found
+
+    async def changes(self) -> AsyncIterator[str]:
+        feed = super().changes()
+        self.followed = True
+        while True:
+            upcoming = asyncio.ensure_future(anext(feed))
+            broken = asyncio.ensure_future(self.broken.wait())
+            try:
+                await asyncio.wait({upcoming, broken}, return_when=asyncio.FIRST_COMPLETED)
+                if broken.done():
+                    self.followed = False
+                    raise Unavailable("the feed broke")
+                yield upcoming.result()
+            finally:
+                upcoming.cancel()
+                broken.cancel()
+                await asyncio.gather(upcoming, broken, return_exceptions=True)
+
+
+def record_of(key: str, **changes: object) -> KeyRecord:
+    record = KeyRecord(
+        id=f"key_{secrets.token_hex(4)}",
+        sha256=sha256_of(key),
+        org="acme",
+        region="eu",
+        plans={"orders": "free"},
+        created_ms=0,
+    )
+    return msgspec.structs.replace(record, **changes)
+
+
+@pytest.fixture
+def store() -> Keys:
+    return Keys()
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def identity(store: Keys, clock: ManualClock) -> Identity:
+    return Identity(store, clock)
+
+
+@pytest.fixture
+async def following(identity: Identity, store: Keys) -> AsyncIterator[None]:
+    task = asyncio.ensure_future(identity.follow())
+    await until(lambda: store.followed)
+    await turns()
+    yield
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+KEY = mint("live", secrets.token_bytes)
+
+
+async def test_a_known_key_is_its_record(identity: Identity, store: Keys) -> None:
+    await store.put(record := record_of(KEY))
+    assert await identity.identify(KEY) == record
+
+
+async def test_an_unknown_key_is_nobody(identity: Identity) -> None:
+    assert await identity.identify(KEY) is None
+
+
+@pytest.mark.parametrize("typo", [KEY[:-1] + "!", KEY[:-1], "x" * 1_000_000, "", KEY + "\n", "\ud800"])
+async def test_a_typo_is_refused_without_a_look_up(identity: Identity, store: Keys, typo: str) -> None:
+    assert await identity.identify(typo) is None
+    assert store.looked_up == 0
+
+
+async def test_a_key_is_looked_up_once(identity: Identity, store: Keys) -> None:
+    await store.put(record_of(KEY))
+    for _ in range(10):
+        await identity.identify(KEY)
+    assert store.looked_up == 1
+
+
+async def test_an_unknown_key_is_looked_up_once(identity: Identity, store: Keys) -> None:
+    for _ in range(10):
+        await identity.identify(KEY)
+    assert store.looked_up == 1
+
+
+async def test_what_is_known_is_asked_for_again_after_a_minute(
+    identity: Identity, store: Keys, clock: ManualClock
+) -> None:
+    await identity.identify(KEY)
+    clock.advance(60)
+    await identity.identify(KEY)
+    assert store.looked_up == 2
+
+
+async def test_look_ups_of_one_key_at_one_time_are_one(identity: Identity, store: Keys) -> None:
+    await store.put(record := record_of(KEY))
+    store.gate.clear()
+    asked = [asyncio.ensure_future(identity.identify(KEY)) for _ in range(100)]
+    await until(lambda: store.looked_up > 0)
+    store.gate.set()
+    assert await asyncio.gather(*asked) == [record] * 100
+    assert store.looked_up == 1
+
+
+async def test_a_caller_that_goes_away_does_not_take_the_others_answer_with_it(identity: Identity, store: Keys) -> None:
+    await store.put(record := record_of(KEY))
+    store.gate.clear()
+    first, second = (asyncio.ensure_future(identity.identify(KEY)) for _ in range(2))
+    await until(lambda: store.looked_up > 0)
+    first.cancel()
+    store.gate.set()
+    assert await second == record
+
+
+async def test_a_store_that_is_away_is_not_an_unknown_key(identity: Identity, store: Keys) -> None:
+    store.away = True
+    with pytest.raises(Unavailable):
+        await identity.identify(KEY)
+
+
+async def test_a_store_that_was_away_is_asked_again(identity: Identity, store: Keys) -> None:
+    await store.put(record := record_of(KEY))
+    store.away = True
+    with pytest.raises(Unavailable):
+        await identity.identify(KEY)
+    store.away = False
+    assert await identity.identify(KEY) == record
+
+
+async def test_a_cached_key_serves_while_the_store_is_away(identity: Identity, store: Keys) -> None:
+    await store.put(record := record_of(KEY))
+    await identity.identify(KEY)
+    store.away = True
+    assert await identity.identify(KEY) == record
+
+
+async def test_an_expired_key_is_nobody_even_from_the_cache(
+    identity: Identity, store: Keys, clock: ManualClock
+) -> None:
+    await store.put(record_of(KEY, expires_ms=int(clock.time() * 1000) + 1000))
+    assert await identity.identify(KEY) is not None
+    clock.advance(1)
+    assert await identity.identify(KEY) is None
+
+
+@pytest.mark.usefixtures("following")
+async def test_a_revoked_key_is_forgotten_by_push(identity: Identity, store: Keys) -> None:
+    await store.put(record := record_of(KEY))
+    await identity.identify(KEY)
+    await store.revoke(record.id)
+    await until(lambda: isinstance(identity.recent(KEY), str))
+    assert await identity.identify(KEY) is None
+
+
+@pytest.mark.usefixtures("following")
+async def test_a_key_that_was_unknown_is_known_once_it_is_put(identity: Identity, store: Keys) -> None:
+    assert await identity.identify(KEY) is None
+    await store.put(record := record_of(KEY))
+    await until(lambda: isinstance(identity.recent(KEY), str))
+    assert await identity.identify(KEY) == record
+
+
+@pytest.mark.usefixtures("following")
+async def test_a_key_revoked_while_it_is_looked_up_is_not_kept(identity: Identity, store: Keys) -> None:
+    await store.put(record := record_of(KEY))
+    store.gate.clear()
+    asked = asyncio.ensure_future(identity.identify(KEY))
+    await until(lambda: store.looked_up > 0)
+    await store.revoke(record.id)
+    await turns()
+    store.gate.set()
+    await asked
+    assert await identity.identify(KEY) is None
+
+
+@pytest.mark.usefixtures("following")
+async def test_a_feed_that_breaks_empties_the_cache(identity: Identity, store: Keys) -> None:
+    await store.put(record_of(KEY))
+    await identity.identify(KEY)
+    store.broken.set()
+    await until(lambda: isinstance(identity.recent(KEY), str))
+
+
+@pytest.mark.usefixtures("following")
+async def test_an_answer_from_before_the_feed_broke_is_not_kept(identity: Identity, store: Keys) -> None:
+    await store.put(record := record_of(KEY))
+    store.gate.clear()
+    asked = asyncio.ensure_future(identity.identify(KEY))
+    await until(lambda: store.looked_up > 0)
+    store.broken.set()
+    await until(lambda: not store.followed)
+    await turns()
+    await store.revoke(record.id)
+    store.gate.set()
+    await asked
+    assert await identity.identify(KEY) is None
+
+
+async def test_the_cache_is_bounded(store: Keys, clock: ManualClock) -> None:
+    identity = Identity(store, clock, most=10)
+    keys = [mint("live", secrets.token_bytes) for _ in range(50)]
+    for key in keys:
+        await identity.identify(key)
+    assert sum(isinstance(identity.recent(key), tuple) for key in keys) == 10
+
+
+async def test_unknown_keys_do_not_push_a_known_one_out(store: Keys, clock: ManualClock) -> None:
+    identity = Identity(store, clock, most=10)
+    await store.put(record_of(KEY))
+    await identity.identify(KEY)
+    for _ in range(50):
+        await identity.identify(mint("live", secrets.token_bytes))
+    assert isinstance(identity.recent(KEY), tuple)
+
+
+async def test_a_failed_look_up_leaves_no_unheard_error(
+    identity: Identity, store: Keys, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.away = True
+    store.gate.clear()
+    asked = asyncio.ensure_future(identity.identify(KEY))
+    await until(lambda: store.looked_up > 0)
+    asked.cancel()
+    await asyncio.gather(asked, return_exceptions=True)
+    store.gate.set()
+    await turns()
+    assert caplog.records == []
