@@ -40,10 +40,6 @@ class Label:
             for family in self._families:
                 family.forget(self.name, gone)
 
-    def forget_known(self) -> None:
-        """Go back to the first values that come."""
-        self._known = None
-
     def admit(self, value: str) -> str:
         """Return the value, or `other` when it is outside the bound."""
         if value in self._seen:
