@@ -19,7 +19,7 @@ _LINE = {
     "time": "%START_TIME(%Y-%m-%dT%H:%M:%S.%3fZ)%",
     "request_id": "%REQ(X-REQUEST-ID)%",
     "method": "%REQ(:METHOD)%",
-    "path": "%PATH(NQ:ORIG)%",
+    "path": "%PATH(NQ:PATH)%",
     "protocol": "%PROTOCOL%",
     "route": "%ROUTE_NAME%",
     "product": f"%DYNAMIC_METADATA({METADATA}:x-apx-product)%",

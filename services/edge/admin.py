@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Literal
 
-import httpx
+import aiohttp
 
 from apx.errors import Unavailable
 from services.edge.settings import EdgeSettings
@@ -20,7 +20,7 @@ _STATS: dict[Subscription, str] = {
     "listeners": "listener_manager.lds",
 }
 _POLL_S = 0.02
-_ANSWER_S = 2.0
+_ANSWER = aiohttp.ClientTimeout(total=2.0)
 
 
 class Admin:
@@ -65,20 +65,20 @@ class Admin:
         await self._call("POST", "/drain_listeners", {"graceful": ""})
         deadline = time.monotonic() + within_s
         while time.monotonic() < deadline:
-            stats = await self.stats(r"^(http\.edge\.downstream_rq_active|listener_manager\.total_listeners_active)$")
-            if all(value == "0" for value in stats.values()):
+            stats = await self.stats(r"^(http\.edge\.downstream_rq_active|listener_manager\.listener_stopped)$")
+            if stats == {"http.edge.downstream_rq_active": "0", "listener_manager.listener_stopped": "1"}:
                 return True
             await asyncio.sleep(_POLL_S)
         return False
 
     async def _call(self, method: str, path: str, query: dict[str, str]) -> str:
-        transport = httpx.AsyncHTTPTransport(uds=str(self._socket))
         try:
-            async with httpx.AsyncClient(transport=transport, base_url="http://envoy", timeout=_ANSWER_S) as client:
-                answer = await client.request(method, path, params=query)
-                answer.raise_for_status()
-                return answer.text
-        except httpx.HTTPError as error:
+            async with (
+                aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(self._socket)), timeout=_ANSWER) as session,
+                session.request(method, f"http://envoy{path}", params=query, raise_for_status=True) as answer,
+            ):
+                return await answer.text()
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise Unavailable(f"Envoy's admin interface on {self._socket} does not answer: {error}") from error
 
 

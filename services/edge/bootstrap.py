@@ -65,6 +65,8 @@ def _overload(settings: EdgeSettings) -> dict[str, Any]:
     heap = {"@type": _HEAP, "max_heap_size_bytes": settings.edge_heap_bytes}
     connections = {"@type": _CONNECTIONS, "max_active_downstream_connections": settings.edge_max_connections}
     return {
+        # From 2^20 bytes on a request's buffers are counted, so that the largest can be dropped first.
+        "buffer_factory_config": {"minimum_account_to_track_power_of_two": 20},
         "refresh_interval": "0.250s",
         "resource_monitors": [
             {"name": "envoy.resource_monitors.fixed_heap", "typed_config": heap},
@@ -73,6 +75,7 @@ def _overload(settings: EdgeSettings) -> dict[str, Any]:
         "actions": [
             _when("envoy.overload_actions.shrink_heap", 0.90),
             _when("envoy.overload_actions.disable_http_keepalive", 0.92),
+            _growing("envoy.overload_actions.reset_high_memory_stream", 0.92, 0.98),
             _when("envoy.overload_actions.stop_accepting_requests", 0.95),
             _when("envoy.overload_actions.stop_accepting_connections", 0.98),
         ],
@@ -82,3 +85,8 @@ def _overload(settings: EdgeSettings) -> dict[str, Any]:
 def _when(action: str, heap: float) -> dict[str, Any]:
     trigger = {"name": "envoy.resource_monitors.fixed_heap", "threshold": {"value": heap}}
     return {"name": action, "triggers": [trigger]}
+
+
+def _growing(action: str, start: float, full: float) -> dict[str, Any]:
+    scaled = {"scaling_threshold": start, "saturation_threshold": full}
+    return {"name": action, "triggers": [{"name": "envoy.resource_monitors.fixed_heap", "scaled": scaled}]}

@@ -18,9 +18,6 @@ CLAIMS_HEADER = "x-apx-jwt-payload"
 _CONFIG = "type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication"
 _SKEW_S = 30
 
-COMPACT_JWS = r"Bearer [A-Za-z0-9_\-]+\.[A-Za-z0-9_\-]+\.[A-Za-z0-9_\-]+"
-"""One compact JWS and nothing else: no second token, no JWE, no padding, no other scheme."""
-
 
 def jwt_filter(manifests: Sequence[Manifest]) -> dict[str, Any]:
     """Return the filter's configuration for all products that ask for a token."""

@@ -71,15 +71,19 @@ def _address(settings: EdgeSettings) -> dict[str, Any]:
 
 
 def _filters(settings: EdgeSettings) -> list[dict[str, Any]]:
+    """Return the filters in their order.
+
+    The body is counted before admission: after it, what came meanwhile would have passed the buffer's count already.
+    """
     jwt = {"config_source": from_file(settings, "filters"), "type_urls": [_JWT]}
     return [
         {"name": JWT_FILTER, "disabled": True, "config_discovery": jwt},
-        {"name": EXT_AUTHZ_FILTER, "disabled": True, "typed_config": ext_authz(settings)},
         {
             "name": BUFFER_FILTER,
             "disabled": True,
             "typed_config": {"@type": _BUFFER, "max_request_bytes": settings.edge_max_body_bytes},
         },
+        {"name": EXT_AUTHZ_FILTER, "disabled": True, "typed_config": ext_authz(settings)},
         {
             "name": "envoy.filters.http.router",
             "typed_config": {"@type": _ROUTER, "suppress_envoy_headers": True, "dynamic_stats": False},
@@ -110,11 +114,11 @@ def _identity(settings: EdgeSettings) -> dict[str, Any]:
 
 
 def _one_reading() -> dict[str, Any]:
+    """Leave paths as they come: Envoy would repair `..;`, back-slashes and `%61` unseen; the routes refuse them."""
     return {
-        "normalize_path": True,
-        "merge_slashes": True,
+        "normalize_path": False,
+        "merge_slashes": False,
         "path_with_escaped_slashes_action": "REJECT_REQUEST",
-        "strip_any_host_port": False,
         "http_protocol_options": {
             "allow_absolute_url": False,
             "accept_http_10": False,
@@ -144,6 +148,7 @@ def _limits(settings: EdgeSettings) -> dict[str, Any]:
             "initial_stream_window_size": 65_536,
             "initial_connection_window_size": 1_048_576,
             "allow_connect": False,
+            "disallow_obs_text": True,
             "override_stream_error_on_invalid_http_message": False,
         },
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-_PLAIN = r"[A-Za-z0-9\-._~!$&'()*+,=:@]"
+_NOT_DOT = r"[A-Za-z0-9\-_~!$&'()*+,=:@]"
 _CONTINUED = "%[89ABab][0-9A-Fa-f]"
 _ASCII = "%(?:2[0-46-9A-Ca-c]|3[AaC-Fc-f]|40|5[BbDdEe]|60|7[B-Db-d])"
 """Escapes of printable ASCII, without those that give a path a second reading: of `.`, `/`, `\\`, `;`, `%`, of control
@@ -23,8 +23,25 @@ _UTF8 = "|".join(
 )
 """Escaped UTF-8 in its shortest form (RFC 3629, 4): an overlong one hides another character."""
 
-CANONICAL_TARGET = rf"(?:/(?:{_PLAIN}|{_ASCII}|{_UTF8})*)+(?:\?[!-~]*)?"
+_UNIT = rf"(?:{_NOT_DOT}|{_ASCII}|{_UTF8})"
+_ANY = rf"(?:\.|{_UNIT})"
+_SEGMENT = rf"(?:{_UNIT}{_ANY}*|\.{_UNIT}{_ANY}*|\.\.{_ANY}+)"
+"""Anything but nothing, `.` and `..`."""
+
+CANONICAL_TARGET = rf"(?:/|(?:/{_SEGMENT})+/?)(?:\?[!-~]*)?"
 """A path with one reading and an optional query of printable ASCII."""
+
+ONE_HOST = r"(?:[A-Za-z0-9._\-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?"
+"""One name or address with an optional port: no list, no user, no path (RFC 9112, 3.2)."""
+
+COMPACT_JWS = r"Bearer [A-Za-z0-9_\-]+\.[A-Za-z0-9_\-]+\.[A-Za-z0-9_\-]+"
+"""One token of three parts and nothing else: no second token, no JWE, no padding, no other scheme."""
+
+JWS_WITH_CRIT = r"Bearer [A-Za-z0-9_\-]*(?:ImNyaXQi|[CSiy]Jjcml0I[g-v]|[AEIMQUYcgkosw048]iY3JpdC[I-L])[^.]*\..*"
+"""A token whose header holds `"crit"`, at each of base64's three alignments.
+
+We understand no extension, so such a token must be refused (RFC 7515, 4.1.11); Envoy does not look.
+"""
 
 
 def route_regex(base_path: str, template: str) -> str:

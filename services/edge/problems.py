@@ -36,6 +36,8 @@ def local_replies() -> dict[str, Any]:
             # Envoy answers a wrong audience with 403: for the caller each bad token is the same 401.
             _mapper(_details('response.code_details.startsWith("jwt_authn_access_denied")'), status=401),
             _mapper(_details('response.code_details.startsWith("absolute_path_rejected")'), status=400),
+            # Envoy's word for an unknown Transfer-Encoding: nobody here can read the body.
+            _mapper(_status(501), status=400),
             *(_mapper(_status(status), status=status) for status in PROBLEMS if status != _DEFAULT),
         ],
         "body_format": _problem(_DEFAULT, literal=False),

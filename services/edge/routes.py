@@ -22,8 +22,8 @@ from apx.catalog.model import Route
 from apx.release.model import Manifest
 from services.edge.admission import BUFFER_FILTER, EXT_AUTHZ_FILTER
 from services.edge.clusters import ROUTER, backend_cluster_names
-from services.edge.jwt import CLAIMS_HEADER, COMPACT_JWS, JWT_FILTER
-from services.edge.patterns import CANONICAL_TARGET, route_regex
+from services.edge.jwt import CLAIMS_HEADER, JWT_FILTER
+from services.edge.patterns import CANONICAL_TARGET, COMPACT_JWS, JWS_WITH_CRIT, ONE_HOST, route_regex
 from services.edge.settings import EdgeSettings
 from services.edge.targets import target
 
@@ -61,16 +61,21 @@ def product_routes(manifest: Manifest, settings: EdgeSettings) -> list[Json]:
         routes = _to_router({"path_separated_prefix": spec.base_path}, settings, filters=_jwt(manifest))
     else:
         return []
-    under = {"path_separated_prefix": spec.base_path}
-    one_token = {"name": "authorization", "string_match": {"safe_regex": {"regex": COMPACT_JWS}}}
-    no_token = {"match": {**under, "headers": [{**one_token, "invert_match": True}]}, **_answer(401)}
-    return [*([no_token] if spec.auth.jwt is not None else []), *routes]
+    return [*(_no_token(spec.base_path) if spec.auth.jwt is not None else []), *routes]
+
+
+def _no_token(base_path: str) -> list[Json]:
+    """Answer 401 to what is no token by its form: Envoy would take the first of two, and look past `crit`."""
+    form = {"name": "authorization", "string_match": {"safe_regex": {"regex": COMPACT_JWS}}, "invert_match": True}
+    crit = {"name": "authorization", "string_match": {"safe_regex": {"regex": JWS_WITH_CRIT}}}
+    under = {"path_separated_prefix": base_path}
+    return [{"match": {**under, "headers": [header]}, **_answer(401)} for header in (form, crit)]
 
 
 def _matcher(manifests: Sequence[Manifest], settings: EdgeSettings, closed: Sequence[str]) -> Json:
-    canonical = {"safe_regex": {"google_re2": {}, "regex": CANONICAL_TARGET}}
     refusals = [
-        _rule({"not_matcher": _single(":path", canonical)}, [_everything(400)]),
+        _rule({"not_matcher": _single(":path", _re2(CANONICAL_TARGET))}, [_everything(400)]),
+        _rule({"not_matcher": _single(":authority", _re2(ONE_HOST))}, [_everything(400)]),
         _rule(_single(":method", {"exact": "TRACE"}), [_everything(405)]),
     ]
     tree = {"input": _input(":path"), "prefix_match_map": {"map": _tree(manifests, settings, closed)}}
@@ -218,6 +223,10 @@ def _present(name: str) -> Json:
 
 def _input(header: str) -> Json:
     return {"name": header, "typed_config": {"@type": _HEADER_INPUT, "header_name": header}}
+
+
+def _re2(regex: str) -> Json:
+    return {"safe_regex": {"google_re2": {}, "regex": regex}}
 
 
 def _single(header: str, value: Json) -> Json:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
@@ -45,7 +46,7 @@ class LoopThread:
         self.loop.close()
 
 
-class Fake:
+class Fake(ABC):
     """A server that records each request before it answers."""
 
     def __init__(self) -> None:
@@ -74,8 +75,8 @@ class Fake:
         self.seen.append(Seen(request.method, request.raw_path, headers, body))
         return await self.answer(request)
 
-    async def answer(self, request: web.Request) -> web.StreamResponse:
-        raise web.HTTPNotFound
+    @abstractmethod
+    async def answer(self, request: web.Request) -> web.StreamResponse: ...
 
 
 class FakeRouter(Fake):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import time
 
@@ -17,12 +18,15 @@ class Answers(msgspec.Struct, frozen=True):
 
     @property
     def statuses(self) -> list[int]:
-        lines = [line for line in self.raw.split(b"\r\n") if b"HTTP/1." in line[:12] or line[-40:].find(b"HTTP/1.") >= 0]
-        return [int(line[line.find(b"HTTP/1.") :].split(b" ", 2)[1]) for line in lines]
+        return [int(found) for found in _STATUS.findall(self.raw)]
+
+
+_STATUS = re.compile(rb"HTTP/1\.1 ([1-5][0-9]{2}) ")
+_REST_S = 0.05
 
 
 def send(port: int, data: bytes, *, wait_s: float = 1.0) -> Answers:
-    """Send `data`, and read until the server closes or is silent for `wait_s`."""
+    """Send `data`, and read until the server closes, is silent for `wait_s`, or shortly so after it has begun."""
     started = time.monotonic()
     with socket.create_connection(("127.0.0.1", port), timeout=wait_s) as connection:
         raw, closed = b"", False
@@ -30,6 +34,7 @@ def send(port: int, data: bytes, *, wait_s: float = 1.0) -> Answers:
             connection.sendall(data)
             while piece := connection.recv(65_536):
                 raw += piece
+                connection.settimeout(min(wait_s, _REST_S))
             closed = True
         except TimeoutError:
             pass
