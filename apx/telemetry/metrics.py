@@ -25,7 +25,7 @@ REGISTRY = CollectorRegistry()
 GCCollector(REGISTRY)
 ProcessCollector(registry=REGISTRY)
 
-PRODUCT = Label("product", limit=300)  # 1000 make 50,000 series, and each scrape holds the GIL for half a second
+PRODUCT = Label("product", limit=300)  # a scrape costs 0.25 s of CPU with 300, 0.66 s with 1000
 CODE = Label("code")
 REASON = Label("reason")
 STATUS_CLASS = Label("status_class", ("1xx", "2xx", "3xx", "4xx", "5xx", "none"))
