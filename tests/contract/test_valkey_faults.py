@@ -16,6 +16,7 @@ from apx.backends.valkey.connection import Script, connect
 from apx.backends.valkey.results import ValkeyResults
 from apx.errors import Misconfigured, Unavailable
 from apx.requests.model import Delivery, Result
+from apx.requests.ports import ProductBounds
 
 from .conftest import Server, connected, until
 from .requests_examples import BOUNDS, done, envelope, result, take, take_one
@@ -223,6 +224,32 @@ async def test_a_store_that_syncs_late_is_asked_for_its_sync(own_server: Server)
         calls = await client.info("commandstats")
         assert calls["cmdstat_waitaof"]["calls"] >= 1
         await process.aclose()
+
+
+async def test_an_idle_worker_is_woken_at_once(valkey: Valkey) -> None:
+    idle, process = ValkeyBus(valkey, idle_s=30), Process(valkey)
+    receiving = asyncio.create_task(idle.receive("idle", BOUNDS, 1))
+    await asyncio.wait([receiving], timeout=0.2)
+    async with asyncio.timeout(5):
+        await process.bus.publish(envelope())
+        assert len(await receiving) == 1
+    await idle.aclose()
+    await process.aclose()
+
+
+async def test_an_idle_worker_is_woken_when_a_bound_gives_way(valkey: Valkey) -> None:
+    one_at_a_time = (ProductBounds("orders", 1, 1),)
+    idle, process = ValkeyBus(valkey, idle_s=30), Process(valkey, lease_s=30)
+    for lane in ("a", "b"):
+        await process.bus.publish(envelope(lane=lane))
+    [delivery] = await process.bus.receive("w", one_at_a_time, 1)
+    receiving = asyncio.create_task(idle.receive("idle", one_at_a_time, 1))
+    await asyncio.wait([receiving], timeout=0.2)
+    async with asyncio.timeout(5):
+        await process.bus.settle([done(delivery)])
+        assert len(await receiving) == 1
+    await idle.aclose()
+    await process.aclose()
 
 
 async def test_an_idle_bus_leaves_nothing_behind(valkey: Valkey) -> None:

@@ -19,6 +19,13 @@ local INFLIGHT, DEPTH, RUNNING, FENCE = 'apx:q:inflight', 'apx:q:depth', 'apx:q:
 local RESULT, NOTICE, WAKE = 'apx:res:', 'apx:n:', 'apx:q:wake'
 local DROPS, QUANTUM, QUANTUM_MS = 500, 8, 100
 
+-- Whether something became ready or due: idle workers are told at the end of the script.
+local woken = false
+
+local function tell_workers()
+  if woken then call('PUBLISH', WAKE, '') end
+end
+
 local function now_ms()
   local t = call('TIME')
   return t[1] * 1000 + math.floor(t[2] / 1000)
@@ -34,11 +41,13 @@ end
 
 local function offer_org(product, org)
   if call('RPUSH', RING .. product, org) == 1 then call('RPUSH', READY, product) end
+  woken = true
 end
 
 local function offer_lane(product, org, lane, first)
   local lanes = call(first and 'LPUSH' or 'RPUSH', LANES .. product .. ':' .. org, lane)
   if lanes == 1 then offer_org(product, org) end
+  woken = true
 end
 
 -- One delivery of (product, org) is over: what was parked for it takes its turn again.
@@ -46,7 +55,10 @@ local function leave(product, org)
   count(INFLIGHT, product, -1)
   count(INFLIGHT, product .. ':' .. org, -1)
   if call('SREM', PARKED, product .. ':' .. org) == 1 then offer_org(product, org) end
-  if call('SREM', PARKED, product) == 1 then call('RPUSH', READY, product) end
+  if call('SREM', PARKED, product) == 1 then
+    call('RPUSH', READY, product)
+    woken = true
+  end
 end
 
 local function drop_head(lane, product, org, id)

@@ -24,7 +24,7 @@ local function full(owned, bound)
   return depth - tonumber(call('HGET', INFLIGHT, owned) or 0) >= bound
 end
 
-local outcomes, woken = {}, false
+local outcomes = {}
 for at = 3, #ARGV, 9 do
   local product, org, lane, id, element = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4]
   local name, fingerprint, ttl_s = ARGV[at + 5], ARGV[at + 6], ARGV[at + 7]
@@ -35,13 +35,10 @@ for at = 3, #ARGV, 9 do
     outcome = 'a'
     if name ~= '' then call('SET', 'apx:idem:' .. name, id .. ' ' .. fingerprint, 'EX', ttl_s) end
     call('HINCRBY', DEPTH, owned, 1)
-    if call('RPUSH', LANE .. lane, element) == 1 then
-      offer_lane(product, org, lane, false)
-      woken = true
-    end
+    if call('RPUSH', LANE .. lane, element) == 1 then offer_lane(product, org, lane, false) end
   end
   outcomes[#outcomes + 1] = outcome
 end
 call('SET', producer, cjson.encode({number, outcomes}), 'PX', 600000)
-if woken then call('PUBLISH', WAKE, '') end
+tell_workers()
 return outcomes

@@ -73,6 +73,8 @@ while #deliveries < room and bytes < room_bytes do
   end
 end
 
+-- What was passed on and is more than this worker has room for is for the others.
+if #deliveries == room then tell_workers() end
 if #deliveries > 0 then return {0, unpack(deliveries)} end
 local due = now + 60000
 for _, key in ipairs({LEASES, DELAYED}) do

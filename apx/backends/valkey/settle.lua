@@ -3,7 +3,6 @@
 -- Returns for each {counted} or {1, envelope, attempt, fence} with the lane's next under the same lease.
 local lease_ms = tonumber(ARGV[1])
 local now = now_ms()
-local woken = false
 
 -- A turn lasts while nothing else of anybody is ready, else a few requests or a little time, whichever ends first.
 local function may_go_on(owned, turn, begin)
@@ -15,7 +14,6 @@ local function hand_back(lane, product, org, first)
   call('ZREM', LEASES, lane)
   leave(product, org)
   offer_lane(product, org, lane, first)
-  woken = true
 end
 
 local function go_on(lane, product, org, state, want_next)
@@ -100,5 +98,5 @@ for at = 2, #ARGV, 8 do
   if following then answer = {answer[1], following[1], following[2], tonumber(following[3])} end
   settled[#settled + 1] = answer
 end
-if woken then call('PUBLISH', WAKE, '') end
+tell_workers()
 return settled
