@@ -104,7 +104,7 @@ def admit(product: LiveProduct, match: Match, key: KeyRecord, call: Call, bucket
     decision = product.policy.decide(document)
     if not decision.allow:
         return _denied(decision)
-    taken = buckets.take(f"{key.id}/{product.name}", plan.rate, decision.cost)
+    taken = buckets.take(f"{key.org}/{product.name}", plan.rate, decision.cost)
     if not taken.allowed:
         return _over_limit(taken, plan.rate)
     return Admitted(
@@ -176,6 +176,8 @@ def _input(product: LiveProduct, match: Match, key: KeyRecord, plan: str, call: 
 def _query(query: str) -> dict[str, list[str]]:
     fields: dict[str, list[str]] = {}
     if query:
+        if not (query.isascii() and query.isprintable()):
+            raise ValueError("a raw byte that has to be escaped")
         pairs = parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=_MOST_QUERY_FIELDS)
         for name, value in pairs:
             fields.setdefault(name, []).append(value)

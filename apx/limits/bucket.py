@@ -14,6 +14,9 @@ from apx.catalog.model import Rate
 from apx.clock import Clock
 
 _ROUNDING_S = 1e-9
+_NEVER = float("inf")
+_SLOWEST = 1e-9
+"""Tokens a second, one in 30 years: below it a bucket's times leave what a double can tell apart."""
 
 
 class Taken(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,20 +42,23 @@ class Buckets:
     def take(self, name: str, rate: Rate, tokens: float = 1.0) -> Taken:
         """Take `tokens` from the bucket, all or none."""
         now = self._clock.monotonic()
+        per_second = max(rate.per_second, _SLOWEST)
+        window = rate.burst / per_second
         full_at = max(now, self._full_at.get(name, now))
-        after = full_at + tokens / rate.per_second
-        window = rate.burst / rate.per_second
+        after = full_at + tokens / per_second
         if after - now > window + _ROUNDING_S:
-            wait = after - now - window if tokens <= rate.burst else float("inf")
-            return Taken(
-                allowed=False, remaining=_whole(now + window - full_at, rate), reset_s=full_at - now, retry_after_s=wait
-            )
+            if name in self._full_at:
+                self._full_at.move_to_end(name)  # who is refused is remembered too
+            left = _whole(now + window - full_at, per_second)
+            wait = after - now - window if tokens <= rate.burst else _NEVER
+            return Taken(allowed=False, remaining=left, reset_s=full_at - now, retry_after_s=wait)
         self._full_at[name] = after
         self._full_at.move_to_end(name)
         if len(self._full_at) > self._most:
             self._full_at.popitem(last=False)
-        return Taken(allowed=True, remaining=_whole(now + window - after, rate), reset_s=after - now, retry_after_s=0.0)
+        left = _whole(now + window - after, per_second)
+        return Taken(allowed=True, remaining=left, reset_s=after - now, retry_after_s=0.0)
 
 
-def _whole(seconds: float, rate: Rate) -> int:
-    return int((seconds + _ROUNDING_S) * rate.per_second)
+def _whole(seconds: float, per_second: float) -> int:
+    return int((seconds + _ROUNDING_S) * per_second)
