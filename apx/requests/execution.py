@@ -11,6 +11,7 @@ any other status or failure      → result `failed`
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 
@@ -20,8 +21,9 @@ from apx.catalog.model import Async, ProductSpec
 from apx.clock import Clock
 from apx.errors import ApxError, Unavailable
 from apx.requests.execution_body import Body, keep
-from apx.requests.execution_budget import Budgets
+from apx.requests.execution_budget import Budget, Budgets
 from apx.requests.execution_call import BackendAnswer, BackendClient, BackendFailure, Headers, request_of
+from apx.requests.execution_rest import Resting
 from apx.requests.execution_retry import MOST_CRASHES, backoff_s, is_retried
 from apx.requests.execution_stream import Emitter, pieces_for
 from apx.requests.model import Delivery, Problem, Result, State
@@ -29,8 +31,8 @@ from apx.requests.ports import BlobStore, ResultStore, Settlement
 from apx.telemetry import metrics
 from apx.telemetry.tracing import Value, child, span_if_sampled
 
-STORE_AWAY_S = 5.0
-"""Wait before the next try when the store, not the backend, stood in the way."""
+IN_THE_WAY_S = 5.0
+"""Wait before the next try when a store or a release, not the backend, stood in the way."""
 _FIRST_FINAL, _FIRST_FAILED = 200, 400
 
 Chance = Callable[[], float]
@@ -78,6 +80,7 @@ class Execution:
         self._clock = clock
         self._chance = chance
         self._budgets = Budgets(clock)
+        self.resting = Resting()
 
     async def carry_out(self, delivery: Delivery, spec: ProductSpec) -> Carried:
         """Do what is due for `delivery`; cancelling closes the connection to the backend. Raises nothing of its own."""
@@ -87,23 +90,37 @@ class Execution:
         budget = self._budgets.of(delivery.envelope.product)
         if delivery.attempt == 1:
             budget.first()
-        elif not budget.retry():
-            return self._wait(delivery, budget.wait_s(self._chance()), "retry-budget", counts=False)
+        elif not await self._has_turn(delivery, budget):
+            return self._expired(delivery, spec.async_.retention_s)
         started_ms = self._now_ms()
         try:
             outcome = await self._call(delivery, spec)
         except Unavailable as error:
-            return self._wait(delivery, STORE_AWAY_S, error.code, counts=False, detail=str(error))
+            return await self.hand_back_later(delivery, error)
         problem, retried = _problem(spec, outcome)
         if not retried:
             budget.succeeded(retried=delivery.attempt > 1)
         return self._judged(delivery, spec, outcome, problem, started_ms=started_ms, retried=retried)
 
-    def without_release(self, delivery: Delivery, wait_s: float, error: ApxError) -> Carried:
-        """Return what becomes of a delivery whose release cannot be had now: it waits, up to its deadline."""
-        if self._now_ms() >= delivery.envelope.deadline_ms:
+    async def hand_back_later(self, delivery: Delivery, error: ApxError) -> Carried:
+        """Hold a delivery that something of ours stands in the way of, then hand it back, the attempt not counted."""
+        left_s = self._left_s(delivery)
+        if left_s <= 0:
             return self._expired(delivery, Async().retention_s)
-        return self._wait(delivery, wait_s * (1 + self._chance()), error.code, counts=False, detail=str(error))
+        with self.resting.one(delivery.envelope.product):
+            await asyncio.sleep(min(left_s, IN_THE_WAY_S * (1 + self._chance())))
+        return Carried(
+            settlement=Settlement(delivery=delivery, release=True),
+            reason=error.code,
+            detail=str(error),
+        )
+
+    async def _has_turn(self, delivery: Delivery, budget: Budget) -> bool:
+        """Wait for the budget of retries; False when the deadline came first."""
+        if budget.take():
+            return True
+        with self.resting.one(delivery.envelope.product):
+            return await budget.wait(self._left_s(delivery))
 
     def _refused(self, delivery: Delivery, spec: ProductSpec) -> Carried | None:
         """Return what becomes of a delivery that must not reach the backend, else None."""
@@ -151,8 +168,7 @@ class Execution:
 
     async def _answer(self, delivery: Delivery, spec: ProductSpec, traceparent: str) -> _Answered | BackendFailure:
         envelope = delivery.envelope
-        remaining_s = (envelope.deadline_ms - self._now_ms()) / 1000
-        timeout_s = min(envelope.timeout_s or spec.backend.timeout_s, remaining_s)
+        timeout_s = min(envelope.timeout_s or spec.backend.timeout_s, self._left_s(delivery))
         request = request_of(envelope, spec, timeout_s=timeout_s, traceparent=traceparent)
         try:
             async with self._client.call(request) as answer:
@@ -228,13 +244,12 @@ class Execution:
         wait_s: float,
         reason: str,
         *,
-        counts: bool = True,
         status: int | None = None,
         cause: str = "",
         detail: str = "",
     ) -> Carried:
-        settlement = Settlement(delivery=delivery, retry_after_s=wait_s, counts=counts)
-        return Carried(settlement=settlement, reason=reason, status=status, called=counts, cause=cause, detail=detail)
+        settlement = Settlement(delivery=delivery, retry_after_s=wait_s)
+        return Carried(settlement=settlement, reason=reason, status=status, called=True, cause=cause, detail=detail)
 
     def _end(
         self,
@@ -276,6 +291,9 @@ class Execution:
             called=started_ms is not None,
             detail=detail,
         )
+
+    def _left_s(self, delivery: Delivery) -> float:
+        return delivery.envelope.deadline_ms / 1000 - self._clock.time()
 
     def _now_ms(self) -> int:
         return int(self._clock.time() * 1000)

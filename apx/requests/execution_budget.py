@@ -2,11 +2,15 @@
 
 First calls are never held back. A retry takes a token. Tokens come from success (a retry that succeeds brings two, so
 that a backend that is well again is caught up with quickly), a few from first calls, and slowly from time, so that a
-dead backend is tried now and then. A retry without a token waits, and that does not count as an attempt: requests
-outlive the storm, up to their deadline. After the retry budgets of Finagle and gRPC (A6).
+dead backend is tried now and then. A retry without a token waits its turn, up to its deadline: requests outlive the
+storm. After the retry budgets of Finagle and gRPC (A6).
 """
 
 from __future__ import annotations
+
+import asyncio
+from asyncio import Future, TimerHandle
+from collections import deque
 
 from apx.clock import Clock
 
@@ -17,9 +21,6 @@ PER_FIRST_CALL = 0.02
 PER_SUCCESS = 1.0
 PER_RETRIED_SUCCESS = 2.0
 PER_SECOND = 0.5
-SHORTEST_WAIT_S, LONGEST_WAIT_S = 1.0, 15.0
-REFUSALS_PER_STEP = 200
-"""So many refusals without a success lengthen the wait by its shortest: many waiting lanes ask less often each."""
 
 
 class Budget:
@@ -29,36 +30,71 @@ class Budget:
         self._clock = clock
         self._tokens = RESERVE
         self._filled_s = clock.monotonic()
-        self._refusals = 0
+        self._queue: deque[Future[None]] = deque()
+        self._timer: TimerHandle | None = None
+
+    @property
+    def waiting(self) -> int:
+        """How many retries wait for a token."""
+        return len(self._queue)
 
     def first(self) -> None:
         """Count a first call."""
         self._fill(PER_FIRST_CALL, RESERVE)
 
-    def retry(self) -> bool:
-        """Take a token for a repeated call; False when there is none."""
-        now_s = self._clock.monotonic()
-        self._fill((now_s - self._filled_s) * PER_SECOND, RESERVE)
-        self._filled_s = now_s
-        if self._tokens < 1:
-            self._refusals += 1
+    def succeeded(self, *, retried: bool) -> None:
+        """Count a call that needs no retry."""
+        self._fill(PER_RETRIED_SUCCESS if retried else PER_SUCCESS, MOST if retried else RESERVE)
+
+    def take(self) -> bool:
+        """Take a token for a retry; False when there is none, or others wait."""
+        self._fill_by_time()
+        if self._queue or self._tokens < 1:
             return False
         self._tokens -= 1
         return True
 
-    def succeeded(self, *, retried: bool) -> None:
-        """Count a call that needs no retry."""
-        self._refusals = 0
-        self._fill(PER_RETRIED_SUCCESS if retried else PER_SUCCESS, MOST if retried else RESERVE)
-
-    def wait_s(self, chance: float) -> float:
-        """Return how long a refused retry waits; `chance` is uniform in [0, 1)."""
-        steps = 1 + self._refusals // REFUSALS_PER_STEP
-        return min(LONGEST_WAIT_S, SHORTEST_WAIT_S * steps) * (1 + chance)
+    async def wait(self, timeout_s: float) -> bool:
+        """Wait in turn for a token; False when `timeout_s` has passed without one."""
+        turn: Future[None] = asyncio.get_running_loop().create_future()
+        self._queue.append(turn)
+        self._look_again()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await turn
+        except TimeoutError:
+            return False
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._fill(1, MOST)  # it came at the same moment: the next in turn gets it
+            raise
+        finally:
+            if turn in self._queue:
+                self._queue.remove(turn)
+        return True
 
     def _fill(self, tokens: float, most: float) -> None:
         if self._tokens < most:
             self._tokens = min(most, self._tokens + tokens)
+        while self._queue and self._tokens >= 1:
+            turn = self._queue.popleft()
+            if not turn.done():
+                self._tokens -= 1
+                turn.set_result(None)
+
+    def _fill_by_time(self) -> None:
+        now_s = self._clock.monotonic()
+        since_s, self._filled_s = now_s - self._filled_s, now_s
+        self._fill(since_s * PER_SECOND, RESERVE)
+
+    def _look_again(self) -> None:
+        """Fill by time now, and again as long as somebody waits."""
+        self._fill_by_time()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._queue:
+            self._timer = asyncio.get_running_loop().call_later(1 / PER_SECOND, self._look_again)
 
 
 class Budgets:

@@ -93,8 +93,6 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     """With `result`: put the envelope into the dead letters too, with this reason."""
     retry_after_s: float | None = None
     """Deliver again after this time; the lane waits (order is kept)."""
-    counts: bool = True
-    """With `retry_after_s`: False when the backend was not called, so that this attempt does not count."""
     release: bool = False
     """Hand the lane back at once, the attempt not counted (a worker that drains)."""
     take_next: bool = False

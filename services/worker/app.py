@@ -30,8 +30,8 @@ Specs = Callable[[str, str], Awaitable[ProductSpec]]
 """(product, release digest) → the release's spec, verified. Raises `ApxError`."""
 Bounds = Callable[[], Sequence[ProductBounds]]
 
-NO_RELEASE_S = 5.0
-"""Wait before a delivery whose release cannot be had is tried again."""
+MOST_RESTING = 8
+"""Most deliveries held, resting ones included, as a multiple of `concurrency`."""
 BROKEN_S = 1.0
 """Wait after a failure that nobody foresaw; it counts as an attempt."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
@@ -83,6 +83,7 @@ class Worker:
         self._held = Held(parts.bus, clock, settings.lease_s)
         self._tasks: set[asyncio.Task[None]] = set()
         self._room = asyncio.Event()
+        self._execution.resting.began = self._rests
         self._stopping = asyncio.Event()
         self._receiving = False
 
@@ -119,14 +120,14 @@ class Worker:
     async def _receive_until_stopped(self) -> None:
         pause_s = FIRST_PAUSE_S
         while not self._stopping.is_set():
-            room = self._settings.concurrency - len(self._tasks)
+            room = self._free()
             if room <= 0:
                 self._room.clear()
                 await self._room.wait()
                 continue
             try:
                 # Not cancelled by `stop`: what the bus hands over at that moment would be lost until its lease ends.
-                deliveries = await self._parts.bus.receive(self._name, self._parts.bounds(), room)
+                deliveries = await self._parts.bus.receive(self._name, self._bounds(), room)
             except Unavailable as error:
                 self._receiving = False
                 _log.warning("receive-failed", again_s=pause_s, error=str(error))
@@ -139,6 +140,28 @@ class Worker:
                 self._start(delivery)
             if not deliveries:
                 await asyncio.sleep(0)
+
+    def _free(self) -> int:
+        """Return how many more deliveries there is room for; those that rest take up none, within reason."""
+        most = self._settings.concurrency
+        held = len(self._tasks)
+        return min(most - held + self._execution.resting.total, MOST_RESTING * most - held)
+
+    def _rests(self) -> None:
+        self._room.set()
+        if self._stopping.is_set():
+            self._hand_back_resting()
+
+    def _hand_back_resting(self) -> None:
+        for holding in self._held:
+            if holding.call in self._execution.resting:
+                holding.drop("drained")
+
+    def _bounds(self) -> Sequence[ProductBounds]:
+        """Return the bounds of the products to take; one whose backend is in a storm does not fill this worker."""
+        bounds = self._parts.bounds()
+        crowded = self._execution.resting.crowded(self._settings.concurrency)
+        return [bound for bound in bounds if bound.product not in crowded] if crowded else bounds
 
     async def _pause(self, seconds: float) -> None:
         with suppress(TimeoutError):
@@ -181,7 +204,7 @@ class Worker:
         task = asyncio.current_task()
         holding.call = task
         try:
-            carried = await self._carry_out(holding.delivery)
+            carried = await self._carry_out(holding)
         except asyncio.CancelledError:
             if holding.let_go is None or task is None:
                 raise
@@ -191,13 +214,15 @@ class Worker:
             holding.call = None
         return None if holding.let_go else carried
 
-    async def _carry_out(self, delivery: Delivery) -> Carried:
+    async def _carry_out(self, holding: Holding) -> Carried:
+        delivery = holding.delivery
         envelope = delivery.envelope
         try:
             spec = await self._parts.specs(envelope.product, envelope.release)
         except ApxError as error:
             _log.warning("release-missing", product=envelope.product, release=envelope.release, error=str(error))
-            return self._execution.without_release(delivery, NO_RELEASE_S, error)
+            return await self._execution.hand_back_later(delivery, error)
+        holding.streams = spec.backend.streaming
         try:
             return await self._execution.carry_out(delivery, spec)
         except Exception as error:  # noqa: BLE001  # one request's surprise must not end the worker; it is logged whole
@@ -208,8 +233,8 @@ class Worker:
     async def _let_go(self, holding: Holding) -> Settled:
         """Give up a delivery without a result; the bus knows whether the lane is still ours to hand back."""
         envelope = holding.delivery.envelope
-        if holding.let_go == "drained":
-            with suppress(Unavailable):  # pieces of an answer may be out; the next attempt begins anew
+        if holding.let_go == "drained" and holding.streams:
+            with suppress(Unavailable):  # the next attempt begins anew
                 await self._parts.results.append_event(envelope.id, "restart", "")
         elif holding.let_go == "lost":
             metrics.LEASES_LOST.inc(envelope.product)
@@ -234,9 +259,10 @@ class Worker:
             await asyncio.sleep(FIRST_PAUSE_S)
 
     async def _drain(self) -> None:
-        """Let what is under way end, then hand back the rest."""
+        """Hand back what only waits, let what is under way end, then hand back the rest."""
         self._receiving = False
         _log.info("drain-started", in_flight=self.in_flight, drain_s=self._settings.drain_s)
+        self._hand_back_resting()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=self._settings.drain_s)
         left = [holding for holding in self._held if holding.call is not None]

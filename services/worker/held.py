@@ -26,7 +26,7 @@ _log = structlog.get_logger(__name__)
 class Holding:
     """One delivery under way."""
 
-    __slots__ = ("call", "delivery", "let_go", "since_s")
+    __slots__ = ("call", "delivery", "let_go", "since_s", "streams")
 
     def __init__(self, delivery: Delivery, since_s: float) -> None:
         self.delivery = delivery
@@ -34,6 +34,8 @@ class Holding:
         self.call: Task[Any] | None = None
         """The task that carries it out; None before it began and once it only waits to be settled."""
         self.let_go: LetGo | None = None
+        self.streams = False
+        """Pieces of its answer may be out."""
 
     def drop(self, why: LetGo) -> None:
         """Stop carrying it out: what comes of it is not wanted any more."""

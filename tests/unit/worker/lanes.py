@@ -160,9 +160,8 @@ class Lanes:
             return Settled(counted=False)
         if settlement.result is not None:
             return self._finish(settlement, settlement.result, lane)
-        if settlement.release or not settlement.counts:
-            self._attempts[lane] -= 1
         if settlement.release:
+            self._attempts[lane] -= 1
             self.released.append(envelope.id)
             self._give_back(lane)
             return Settled(counted=True)

@@ -8,6 +8,7 @@ import pytest
 from apx.catalog.model import ProductSpec, Retry
 from apx.clock import ManualClock
 from apx.errors import Unavailable
+from apx.requests import execution
 from apx.requests.execution import Carried, Execution
 from apx.requests.execution_call import (
     AddressBlocked,
@@ -41,8 +42,8 @@ async def carried(
     lanes: Lanes | None = None,
     blobs: MemoryBlobs | None = None,
 ) -> Carried:
-    execution = Execution(client, lanes or Lanes(), blobs or MemoryBlobs(), clock=CLOCK, chance=lambda: 0.5)
-    return await execution.carry_out(
+    executing = Execution(client, lanes or Lanes(), blobs or MemoryBlobs(), clock=CLOCK, chance=lambda: 0.5)
+    return await executing.carry_out(
         delivery or delivery_of(envelope()), spec or spec_for("http://backend.example/api", retry=RETRY)
     )
 
@@ -73,7 +74,7 @@ async def test_an_answer_that_is_not_to_be_retried_is_final(status: int) -> None
 async def test_an_answer_that_is_to_be_retried_waits(status: int) -> None:
     done = await carried(ScriptedClient(Answer(status)))
     assert done.settlement.result is None
-    assert (done.settlement.retry_after_s, done.settlement.counts, done.cause) == (0.5, True, str(status))
+    assert (done.settlement.retry_after_s, done.cause) == (0.5, str(status))
 
 
 @pytest.mark.parametrize("failure", [ConnectFailed("x"), ConnectionLost("x"), CallTimedOut("x")])
@@ -181,14 +182,16 @@ async def test_a_body_up_to_the_inline_size_stays_with_the_result() -> None:
     assert list(blobs.stored) == [large.blob]
 
 
-async def test_a_blob_store_that_is_away_costs_no_attempt() -> None:
+async def test_a_blob_store_that_is_away_costs_no_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(execution, "IN_THE_WAY_S", 0.01)
+
     class Away(MemoryBlobs):
         async def put(self, chunks: object, *, max_bytes: int) -> tuple[str, int]:
             raise Unavailable(f"away {chunks} {max_bytes}")
 
     done = await carried(ScriptedClient(Answer(200, (), (b"x" * 70_000,))), blobs=Away())
     assert done.settlement.result is None
-    assert not done.settlement.counts
+    assert done.settlement.release
 
 
 @pytest.mark.parametrize(

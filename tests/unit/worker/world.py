@@ -112,7 +112,7 @@ class World:
         return self.spec
 
     def bounds(self) -> Sequence[ProductBounds]:
-        return [ProductBounds("orders", 64, 64)]
+        return [ProductBounds("orders", 64, 64), ProductBounds("calm", 64, 64)]
 
     def received(self) -> list[Entry]:
         return msgspec.json.Decoder(Entry).decode_lines(self.record.page(0, 100_000))
