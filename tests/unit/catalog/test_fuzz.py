@@ -21,9 +21,9 @@ FILES = sorted(
     str(file.relative_to(EXAMPLE)) for kind in ("products", "plans", "orgs") for file in (EXAMPLE / kind).rglob("*.*")
 )
 _WORDS = (
-    rb"& * &a *a !!python/none <<: --- ... %YAML ? - : [ ] { } | > ' # null ~ true no 010 0x1f 1:30 .nan -.inf 1e999 "
-    rb"9223372036854775808 -1 0 http://[ // {id} {rest=**} .. %2f /v1 spec: "
-).split() + [b'"']
+    rb"""& * &a *a !!python/none <<: --- ... %YAML ? - : [ ] { } | > ' " # null ~ true no 010 0x1f 1:30 .nan -.inf """
+    rb"1e999 9223372036854775808 -1 0 http://[ // {id} {rest=**} .. %2f /v1 spec:"
+).split()
 _BYTES = [
     b"\t",
     b"\r",
@@ -37,7 +37,7 @@ _BYTES = [
     b"\xc2\x85",
     b"\xf0\x9f\x92\xa5",
 ]
-POISON = st.sampled_from(_WORDS + [word + b" " for word in _WORDS] + _BYTES)
+POISON = st.sampled_from([*_WORDS, *(word + b" " for word in _WORDS), *_BYTES])
 
 
 @st.composite
