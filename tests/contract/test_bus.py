@@ -102,6 +102,17 @@ class TestLanes:
         assert await nothing_is_due(bus)
         assert len(await take(bus, bounds=(ProductBounds("other", 1, 1),))) == 1
 
+    async def test_large_results_are_settled_whole(self, bus: Bus, results: ResultStore) -> None:
+        for lane in range(12):
+            await publish(bus, lane=str(lane), body=b"x" * 1_000_000)
+        deliveries: list[Delivery] = []
+        while len(deliveries) < 12:
+            deliveries += await take(bus)
+        large = [result(d, body=bytes([n]) * 1_000_000) for n, d in enumerate(deliveries)]
+        settled = await bus.settle([Settlement(delivery=d, result=r) for d, r in zip(deliveries, large, strict=True)])
+        assert all(s.counted for s in settled)
+        assert [await results.get(r.id) for r in large] == large
+
 
 class TestFairness:
     async def test_an_org_with_many_waiting_delays_another_by_less_than_two_turns(self, bus: Bus) -> None:

@@ -24,7 +24,7 @@ class Batcher(Generic[Item, Answer]):
         send: Callable[[Sequence[Item]], Awaitable[Sequence[Answer]]],
         *,
         most: int,
-        most_bytes: int = 4_194_304,
+        most_bytes: int = 1_048_576,
         most_waiting: int = 20_000,
         size: Callable[[Item], int] = lambda _: 0,
     ) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
 from typing import Any, Literal, cast
 
 import msgspec
@@ -18,15 +18,17 @@ from apx.backends.valkey.batching import Batcher
 from apx.backends.valkey.connection import Script, unavailable
 from apx.backends.valkey.log import Log
 from apx.backends.valkey.notices import Listener, Notices
-from apx.errors import Misconfigured
+from apx.errors import Misconfigured, Unavailable
 from apx.requests.model import DeadLetter, Delivery, Envelope
 from apx.requests.ports import ProductBounds, Published, Settled, Settlement
+from apx.telemetry import metrics
 
 LEASE_S = 30.0
 """Long enough for a restart of the store, short enough for the lanes of a worker that died."""
 IDLE_S = 1.0
 MOST_ROOM = 512
 MOST_RECEIVED_BYTES = 8_388_608
+MOST_SENT_BYTES = 4_194_304
 BATCH = 256
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -59,7 +61,7 @@ class ValkeyBus:
         self._producer = secrets.token_hex(8)
         self._batches = 0
         self._publishing: Batcher[tuple[bytes | str | int, ...], Published] = Batcher(
-            self._publish_batch, most=BATCH, size=lambda item: len(cast("bytes", item[4]))
+            self._publish_batch, most=BATCH, most_bytes=MOST_SENT_BYTES, size=lambda item: len(cast("bytes", item[4]))
         )
         self._bounds = _Bounds(client)
         self._wakes: dict[str, Listener] = {}
@@ -85,12 +87,12 @@ class ValkeyBus:
             await self._wakes[worker].wait(min(left_s, due_ms / 1000))
 
     async def settle(self, settlements: Sequence[Settlement]) -> list[Settled]:
-        """Write results and hand lanes on, all in one call."""
-        if not settlements:
-            return []
-        args = [part for settlement in settlements for part in _settle_args(settlement)]
-        answers = await self._settle.repeat(self._lease_ms, *args)
-        return [Settled(bool(a[0]), _delivery(*a[1:]) if len(a) > 1 else None) for a in answers]
+        """Write results and hand lanes on, in one call (a few, when the results are large)."""
+        settled: list[Settled] = []
+        for args in _calls([_settle_args(settlement) for settlement in settlements]):
+            answers = await self._settle.repeat(self._lease_ms, *args)
+            settled += [Settled(bool(a[0]), _delivery(*a[1:]) if len(a) > 1 else None) for a in answers]
+        return settled
 
     async def extend(self, deliveries: Sequence[Delivery]) -> list[bool]:
         """Renew leases, all in one call."""
@@ -140,8 +142,13 @@ class ValkeyBus:
 
     async def _publish_batch(self, batch: Sequence[tuple[bytes | str | int, ...]]) -> list[Published]:
         self._batches += 1
+        metrics.PUBLISH_BATCH.observe(len(batch))
         args = [part for item in batch for part in item]
-        answers = await self._publish.repeat(self._producer, self._batches, *args)
+        try:
+            answers = await self._publish.repeat(self._producer, self._batches, *args)
+        except Unavailable:
+            metrics.PUBLISH_FAILURES.inc("unavailable")
+            raise
         return [_published(answer, str(item[3])) for item, answer in zip(batch, answers, strict=True)]
 
     async def _take(self, products: Sequence[ProductBounds], room: int) -> list[Any]:
@@ -214,6 +221,20 @@ def _settle_args(settlement: Settlement) -> tuple[bytes | str | int, ...]:
     what = "next" if settlement.take_next else "result"
     retention_ms = max(1000, int(result.retention_s * 1000))
     return (*lead, what, _encode(result), retention_ms, 0, _letter_of(settlement))
+
+
+def _calls(settlements: Sequence[tuple[bytes | str | int, ...]]) -> Iterator[list[bytes | str | int]]:
+    """Join settlements into calls of about `MOST_SENT_BYTES`: no script holds the server for long."""
+    args: list[bytes | str | int] = []
+    size_bytes = 0
+    for settlement in settlements:
+        args += settlement
+        size_bytes += sum(len(part) for part in settlement if isinstance(part, bytes))
+        if size_bytes >= MOST_SENT_BYTES:
+            yield args
+            args, size_bytes = [], 0
+    if args:
+        yield args
 
 
 def _letter_of(settlement: Settlement) -> bytes:

@@ -14,7 +14,9 @@ from importlib import resources
 from typing import Any, cast
 from urllib.parse import urlsplit
 
+import libvalkey
 from valkey.asyncio import BlockingConnectionPool, Valkey
+from valkey.asyncio.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
 from valkey.exceptions import (
     AuthenticationError,
     NoPermissionError,
@@ -60,7 +62,35 @@ def connect(url: str, *, timeout_s: float = CALL_TIMEOUT_S, max_connections: int
         lib_version=None,
         **tls,
     )
+    pool.connection_class = _FAST[pool.connection_class]
     return Valkey.from_pool(pool)
+
+
+class _PackedInC:
+    """Commands packed by libvalkey; in Python this was the largest cost of a publish (1.5 us for each argument)."""
+
+    def pack_command(self, *args: Any) -> list[bytes]:
+        verb = args[0] if isinstance(args[0], bytes) else args[0].encode()
+        return [libvalkey.pack_command((*verb.split(), *args[1:]))]
+
+
+class _FastConnection(_PackedInC, Connection):
+    pass
+
+
+class _FastTlsConnection(_PackedInC, SSLConnection):
+    pass
+
+
+class _FastUnixConnection(_PackedInC, UnixDomainSocketConnection):
+    pass
+
+
+_FAST: dict[type[AbstractConnection], type[AbstractConnection]] = {
+    Connection: _FastConnection,
+    SSLConnection: _FastTlsConnection,
+    UnixDomainSocketConnection: _FastUnixConnection,
+}
 
 
 @contextmanager
