@@ -10,19 +10,21 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
 import msgspec
 
 import apx
 from apx.errors import NotFound, Unavailable
-from apx.local import preflight, table
+from apx.local import preflight
+from apx.local.drain import drain_edge
 from apx.local.folder import Folder
 from apx.local.leftovers import end, leftovers
+from apx.local.parts import Parts, Seeded
 from apx.local.process import Process
 from apx.local.progress import Progress, Silent
 from apx.local.settings import LocalSettings
@@ -31,27 +33,10 @@ from apx.local.start import bring_up, wait_until_ready
 from apx.local.supervisor import Supervisor
 
 REPOSITORY = Path(apx.__file__).parents[1]
-STOP_S = 25.0
-"""From the wish to stop until what still runs is killed."""
-
-
-class Seeded(Protocol):
-    """What seeding leaves: a key for each demo org, and the admin's token."""
-
-    @property
-    def keys(self) -> Mapping[str, str]:
-        """Return the demo keys by org."""
-        ...
-
-    @property
-    def admin_token(self) -> str:
-        """Return the token of the control API's admin."""
-        ...
-
-
-Seed = Callable[[LocalSettings, Path, Callable[[str], None]], Seeded]
-Table = Callable[[LocalSettings], Sequence[Process]]
-Check = Callable[[LocalSettings], None]
+DRAIN_S = 4.0
+"""How long requests under way may take when a platform is stopped."""
+STOP_S = 21.0
+"""From then until what still runs is killed; it has three more seconds to go by itself."""
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,32 +69,31 @@ class Platform:
         *,
         env: Mapping[str, str] | None = None,
         progress: Progress | None = None,
-        seed: Seed | None = None,
-        processes: Table = table.processes,
-        check: Check = preflight.check,
+        parts: Parts | None = None,
     ) -> Self:
         """Check, start, seed and await everything; `env` is added to the processes' environment.
 
         Raises an `ApxError` with one readable message, and then nothing is left running.
         """
-        settings = settings.resolved()
+        settings, parts, said = settings.resolved(), parts or Parts(), progress or Silent()
         folder = Folder(settings.home)
         folder.make()
         with folder.starting():
             preflight.check_vacant(folder)
-            check(settings)
-            declared = processes(settings)
+            parts.check(settings)
+            declared = parts.processes(settings)
             environment = {**os.environ, **(env or {}), **settings.environment(), "PYTHONUNBUFFERED": "1"}
             try:
-                Supervisor(folder).launch(declared, environment, REPOSITORY)
+                supervisor = Supervisor(folder)
+                supervisor.launch(declared, environment, REPOSITORY)
                 write_record(folder, settings, declared)
-                said = progress or Silent()
                 seeded = bring_up(
-                    Supervisor(folder),
+                    supervisor,
                     folder,
                     declared,
-                    lambda: _seed(seed)(settings, settings.gitops, said.done),
-                    said,
+                    prepare=lambda: parts.prepare(settings),
+                    seed=lambda: parts.seed(settings, settings.gitops, said.done),
+                    progress=said,
                 )
             except BaseException:
                 with uninterrupted():
@@ -178,6 +162,7 @@ def stop(folder: Folder, *, within_s: float = STOP_S) -> bool:
     supervisor = Supervisor(folder)
     found = supervisor.alive()
     if found:
+        drain_edge(folder.edge_admin_socket, within_s=DRAIN_S)
         with suppress(Unavailable):  # gone in this moment
             supervisor.shut_down()
         _await_end(folder, supervisor, within_s)
@@ -211,11 +196,3 @@ def _await_end(folder: Folder, supervisor: Supervisor, within_s: float) -> None:
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline and (supervisor.alive() or leftovers(folder.root)):
         time.sleep(0.1)
-
-
-def _seed(given: Seed | None) -> Seed:
-    if given is not None:
-        return given
-    from apx.local.seed import seed  # noqa: PLC0415 -- the whole catalogue, policy and release code: not for `status`
-
-    return seed

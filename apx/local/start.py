@@ -21,20 +21,27 @@ Result = TypeVar("Result")
 
 
 def bring_up(
-    supervisor: Supervisor, folder: Folder, processes: Sequence[Process], seed: Callable[[], Result], progress: Progress
+    supervisor: Supervisor,
+    folder: Folder,
+    processes: Sequence[Process],
+    *,
+    prepare: Callable[[], None],
+    seed: Callable[[], Result],
+    progress: Progress,
 ) -> Result:
-    """Start the store and what stands beside it, seed, start the rest, await all; return what `seed` returned.
+    """Start what comes first, prepare, start the rest, seed meanwhile, await all; return what `seed` returned.
 
-    Raises `Unavailable` with the end of its log for the first process that does not become ready.
+    Most of the time goes into importing Python modules, so that what can start together does. Raises `Unavailable` with
+    the end of its log for the first process that does not become ready.
     """
-    first = [process for process in processes if process.stage != "seeded"]
-    started = _start(supervisor, first, progress)
-    stores = [process for process in first if process.stage == "store"]
-    _await(supervisor, folder, stores, started, progress)
+    first = [process for process in processes if process.first]
+    rest = [process for process in processes if not process.first]
+    _await(supervisor, folder, first, _start(supervisor, first, progress), progress)
+    prepare()
+    started = _start(supervisor, rest, progress)
     progress.doing("building and signing releases")
     result = seed()
-    started |= _start(supervisor, [process for process in processes if process.stage == "seeded"], progress)
-    _await(supervisor, folder, [process for process in processes if process.stage != "store"], started, progress)
+    _await(supervisor, folder, rest, started, progress)
     return result
 
 

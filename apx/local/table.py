@@ -23,7 +23,6 @@ def processes(settings: LocalSettings) -> list[Process]:
             name="demo",
             command=_python("examples.demo_backend", "--port", str(settings.demo_port)),
             ready=HttpProbe("/healthz", port=settings.demo_port),
-            stage="beside",
             address=_url(settings.demo_port),
             stop_s=3,
         ),
@@ -64,7 +63,7 @@ def _store(folder: Folder) -> Process:
         name="valkey",
         command=tuple(server_command(folder.valkey, folder.valkey_socket)),
         ready=PingProbe(str(folder.valkey_socket)),
-        stage="store",
+        first=True,
         address=str(folder.valkey_socket),
         stop_s=5,
     )

@@ -10,7 +10,7 @@ import pytest
 from apx.local.folder import Folder
 from apx.local.leftovers import leftovers
 from apx.local.platform import Platform, isolated, stop
-from tests.unit.local.fakes import fake_seed, two, unchecked
+from tests.unit.local.fakes import small
 
 
 @pytest.fixture
@@ -26,4 +26,4 @@ def home() -> Iterator[Path]:
 
 @pytest.fixture
 def platform(home: Path) -> Platform:
-    return Platform.start(isolated(home), processes=two, seed=fake_seed, check=unchecked)
+    return Platform.start(isolated(home), parts=small())

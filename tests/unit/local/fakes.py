@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
 
+from apx.local.parts import Parts
 from apx.local.probes import HttpProbe
-from apx.local.process import Process, Stage
+from apx.local.process import Process
 from apx.local.settings import LocalSettings
 
 SERVER = Path(__file__).with_name("server.py")
@@ -25,14 +26,12 @@ def fake_seed(_: LocalSettings, __: Path, said: Callable[[str], None]) -> FakeSe
     return FakeSeeded({"acme": "apx_demo"}, "admin")
 
 
-def serving(
-    name: str, port: int, *flags: str, stage: Stage = "seeded", stop_s: int = 5, start_s: float = 30.0
-) -> Process:
+def serving(name: str, port: int, *flags: str, first: bool = False, stop_s: int = 5, start_s: float = 30.0) -> Process:
     return Process(
         name=name,
         command=(sys.executable, str(SERVER), str(port), *flags),
         ready=HttpProbe("/healthz", port=port),
-        stage=stage,
+        first=first,
         stop_s=stop_s,
         start_s=start_s,
         address=f"http://127.0.0.1:{port}",
@@ -40,8 +39,19 @@ def serving(
 
 
 def two(settings: LocalSettings) -> list[Process]:
-    return [serving("store", settings.control_port, stage="store"), serving("edge", settings.edge_port)]
+    return [serving("store", settings.control_port, first=True), serving("edge", settings.edge_port)]
 
 
 def unchecked(_: LocalSettings) -> None:
     """What the real platform needs, the fake one does not."""
+
+
+def unprepared(_: LocalSettings) -> None:
+    """No keys are read."""
+
+
+def small(
+    processes: Callable[[LocalSettings], Sequence[Process]] = two,
+    seed: Callable[[LocalSettings, Path, Callable[[str], None]], FakeSeeded] = fake_seed,
+) -> Parts:
+    return Parts(check=unchecked, processes=processes, prepare=unprepared, seed=seed)

@@ -4,6 +4,7 @@ import os
 import signal
 import urllib.request
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -12,13 +13,14 @@ import pytest
 from apx.errors import Conflict, NotFound, Unavailable
 from apx.local.folder import Folder
 from apx.local.leftovers import leftovers
+from apx.local.parts import Parts
 from apx.local.platform import Platform, isolated, stop
 from apx.local.preflight import check_vacant
 from apx.local.process import Process
 from apx.local.settings import LocalSettings, busy
 from apx.local.status import healthy, rows
 from apx.local.supervisor import Supervisor
-from tests.unit.local.fakes import FakeSeeded, fake_seed, serving, two, unchecked
+from tests.unit.local.fakes import FakeSeeded, fake_seed, serving, small, two, unchecked
 from tests.unit.local.until import until
 
 
@@ -38,7 +40,7 @@ def test_starts_every_process_and_hands_over_the_keys(platform: Platform) -> Non
 
 
 def test_the_end_of_the_block_leaves_no_process_and_no_port(home: Path) -> None:
-    with Platform.start(isolated(home), processes=two, seed=fake_seed, check=unchecked) as platform:
+    with Platform.start(isolated(home), parts=small()) as platform:
         port = platform.settings.edge_port
         assert busy(port)
     assert not leftovers(home)
@@ -51,16 +53,19 @@ def test_stopping_twice_is_fine(platform: Platform) -> None:
     assert not platform.running()
 
 
-def test_seeds_after_the_store_is_ready_and_before_the_rest_starts(home: Path) -> None:
-    seen: dict[str, bool] = {}
+def test_what_comes_first_is_ready_before_keys_are_made_and_the_rest_starts_before_seeding(home: Path) -> None:
+    seen: list[tuple[str, bool, bool]] = []
+
+    def look(step: str, settings: LocalSettings) -> None:
+        seen.append((step, bool(busy(settings.control_port)), bool(Supervisor(Folder(home)).processes()["edge"].pid)))
 
     def seed(settings: LocalSettings, gitops: Path, said: Callable[[str], None]) -> FakeSeeded:
-        seen["store"] = bool(busy(settings.control_port))
-        seen["edge"] = bool(busy(settings.edge_port))
+        look("seed", settings)
         return fake_seed(settings, gitops, said)
 
-    with Platform.start(isolated(home), processes=two, seed=seed, check=unchecked):
-        assert seen == {"store": True, "edge": False}
+    parts = Parts(check=unchecked, processes=two, prepare=partial(look, "prepare"), seed=seed)
+    with Platform.start(isolated(home), parts=parts):
+        assert seen == [("prepare", True, False), ("seed", True, True)]
 
 
 def test_a_killed_process_is_back_within_seconds(platform: Platform) -> None:
@@ -81,7 +86,7 @@ def test_a_process_that_ignores_sigterm_is_killed_in_its_time(home: Path) -> Non
     def deaf(settings: LocalSettings) -> list[Process]:
         return [serving("edge", settings.edge_port, "deaf", stop_s=1)]
 
-    with Platform.start(isolated(home), processes=deaf, seed=fake_seed, check=unchecked):
+    with Platform.start(isolated(home), parts=small(deaf)):
         pass
     assert not leftovers(home)
 
@@ -91,7 +96,7 @@ def test_a_process_that_keeps_crashing_at_the_start_is_told_with_its_last_words(
         return [serving("edge", settings.edge_port, "crash")]
 
     with pytest.raises(Unavailable, match=r"(?s)edge does not start: it stopped 3 times.*cannot go on: the reason"):
-        Platform.start(isolated(home), processes=crashing, seed=fake_seed, check=unchecked)
+        Platform.start(isolated(home), parts=small(crashing))
     assert not leftovers(home)
 
 
@@ -102,7 +107,7 @@ def test_a_process_that_never_becomes_ready_is_told_with_what_it_lacks(home: Pat
     with pytest.raises(
         Unavailable, match=r"edge does not start: it is not ready after 0.5 s \(GET /healthz answers 503"
     ):
-        Platform.start(isolated(home), processes=unready, seed=fake_seed, check=unchecked)
+        Platform.start(isolated(home), parts=small(unready))
     assert not leftovers(home)
 
 
@@ -111,7 +116,7 @@ def test_a_failing_seed_leaves_nothing_running(home: Path) -> None:
         raise Unavailable("the store is away")
 
     with pytest.raises(Unavailable, match="the store is away"):
-        Platform.start(isolated(home), processes=two, seed=broken, check=unchecked)
+        Platform.start(isolated(home), parts=small(seed=broken))
     assert not leftovers(home)
 
 
@@ -124,7 +129,7 @@ def test_a_start_beside_a_start_in_the_same_folder_is_refused(home: Path) -> Non
     folder = Folder(home)
     folder.make()
     with folder.starting(), pytest.raises(Conflict, match="at this moment"):
-        Platform.start(isolated(home), processes=two, seed=fake_seed, check=unchecked)
+        Platform.start(isolated(home), parts=small())
 
 
 def test_what_a_killed_supervisor_leaves_is_found_refused_and_ended(platform: Platform) -> None:
@@ -145,7 +150,7 @@ def test_stopping_where_nothing_runs_says_so(home: Path) -> None:
 
 def test_two_platforms_run_side_by_side(platform: Platform) -> None:
     other_home = platform.home / "other"
-    with Platform.start(isolated(other_home), processes=two, seed=fake_seed, check=unchecked) as other:
+    with Platform.start(isolated(other_home), parts=small()) as other:
         other.stop()
         assert answer(platform.edge)
 

@@ -11,10 +11,11 @@ import pytest
 from apx.errors import InvalidCatalog, Misconfigured
 from apx.local.folder import SOCKET_PATH_BYTES, Folder
 from apx.local.leftovers import leftovers
+from apx.local.parts import Parts
 from apx.local.platform import REPOSITORY, Platform, isolated
 from apx.local.preflight import check
 from apx.local.settings import LocalSettings
-from tests.unit.local.fakes import fake_seed, two
+from tests.unit.local.fakes import fake_seed, two, unprepared
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def test_a_broken_gitops_tree_starts_nothing(home: Path, tmp_path: Path) -> None
     with (gitops / "plans" / "free.yaml").open("a") as file:
         file.write("  colour: red\n")
     with pytest.raises(InvalidCatalog, match=r"free\.yaml:\d+.*colour"):
-        Platform.start(isolated(home, gitops=gitops), processes=two, seed=fake_seed)
+        Platform.start(isolated(home, gitops=gitops), parts=Parts(processes=two, prepare=unprepared, seed=fake_seed))
     assert not leftovers(home)
 
 

@@ -7,8 +7,8 @@ from functools import partial
 
 from apx.local import commands
 from apx.local.platform import Platform
-from tests.unit.local.fakes import fake_seed, two, unchecked
+from tests.unit.local.fakes import small
 
 if __name__ == "__main__":
-    small = partial(Platform.start, processes=two, seed=fake_seed, check=unchecked)
-    sys.exit(commands.main(start=small))
+    start = partial(Platform.start, parts=small())
+    sys.exit(commands.main(start=start))
