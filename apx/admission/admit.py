@@ -5,6 +5,7 @@ No I/O: the key's record is found beforehand (`identity`), the answer is a value
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Protocol
 from urllib.parse import parse_qsl, unquote
@@ -18,12 +19,18 @@ from apx.catalog.model import PlanSpec, ProductSpec, Rate, Route
 from apx.limits.bucket import Buckets, Taken
 from apx.policy.decision import Decision
 from apx.release.model import Release
+from apx.telemetry import metrics
 
 _MOST_QUERY_FIELDS = 256
 
 
 class Decider(Protocol):
     """A policy, ready to decide."""
+
+    @property
+    def evaluated(self) -> int:
+        """Return how many decisions were worked out, not remembered."""
+        ...
 
     def decide(self, input_json: bytes) -> Decision:
         """Return the decision for an input document. Never raises."""
@@ -45,6 +52,19 @@ class LiveProduct:
         self.plans: dict[str, PlanSpec] = manifest.plans
         self.routes = RouteTree(manifest.spec.routes)
         self.policy = policy
+
+    def decide(self, input_json: bytes) -> Decision:
+        """Ask the policy, and count what it said."""
+        before, started = self.policy.evaluated, time.perf_counter()
+        decision = self.policy.decide(input_json)
+        if self.policy.evaluated == before:
+            metrics.DECISION_MEMO_HITS.inc(self.name)
+        else:
+            metrics.DECISION_DURATION.observe(time.perf_counter() - started, self.name)
+        if decision.failed:
+            metrics.DECISION_FAILURES.inc(self.name, decision.reason)
+        metrics.DECISIONS.inc(self.name, "allow" if decision.allow else "failed" if decision.failed else "deny")
+        return decision
 
     def close(self) -> None:
         """Give the policy's memory back."""
@@ -101,11 +121,12 @@ def admit(product: LiveProduct, match: Match, key: KeyRecord, call: Call, bucket
     document = _input(product, match, key, plan_name, call)
     if isinstance(document, Refused):
         return document
-    decision = product.policy.decide(document)
+    decision = product.decide(document)
     if not decision.allow:
         return _denied(decision)
     taken = buckets.take(f"{key.org}/{product.name}", plan.rate, decision.cost)
     if not taken.allowed:
+        metrics.LIMITS_REFUSED.inc(product.name, "rate")
         return _over_limit(taken, plan.rate)
     return Admitted(
         product=product, route=match.route, key=key, plan=plan_name, decision=decision, taken=taken, rate=plan.rate

@@ -11,6 +11,7 @@ import msgspec
 from apx.admission.keys import MAX_KEY_CHARACTERS, KeyRecord, KeyStore, sha256_of, well_formed
 from apx.clock import Clock
 from apx.errors import Unavailable
+from apx.telemetry import metrics
 
 _FRESH_S = 60.0
 _MOST = 100_000
@@ -77,7 +78,12 @@ class Identity:
     async def identify(self, key: str) -> KeyRecord | None:
         """Return the record of a key that is well formed, known and not expired. Raises `Unavailable`."""
         recent = self.recent(key)
-        record = recent[1] if isinstance(recent, tuple) else await self.look_up(recent)
+        if isinstance(recent, tuple):
+            record = recent[1]
+            metrics.KEY_LOOKUPS.inc("hit" if record else "unknown" if well_formed(key) else "malformed")
+        else:
+            metrics.KEY_LOOKUPS.inc("miss")
+            record = await self.look_up(recent)
         return record if record is not None and self.valid(record) else None
 
     def valid(self, record: KeyRecord) -> bool:

@@ -42,6 +42,8 @@ class Evaluator:
         self._time_limit_s = time_limit_ms / 1000
         self._clock = clock or SystemClock()
         self._instance: Instance | None = self._start()
+        self.evaluated = 0
+        """Decisions that were worked out and not remembered."""
         self._memo: dict[bytes, Decision] = {}
         self._older: dict[bytes, Decision] = {}
         self._memo_half = memo_entries // 2 if pure else 0
@@ -77,6 +79,7 @@ class Evaluator:
         return start(self._module, self._data, max_memory_bytes=self._max_memory_bytes, time_limit_s=self._time_limit_s)
 
     def _evaluate(self, input_json: bytes) -> Decision:
+        self.evaluated += 1
         try:
             orjson.loads(input_json)  # opa's parser would also take Rego's sets
             if self._instance is None:

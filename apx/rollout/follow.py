@@ -16,6 +16,7 @@ import structlog
 
 from apx.clock import Clock
 from apx.errors import ApxError, Unavailable
+from apx.release.digest import short
 from apx.release.load import Loader
 from apx.release.model import Release
 from apx.rollout.active import RolloutStore, Snapshot
@@ -117,10 +118,12 @@ class Follower(Generic[T]):
                 replaced.append(current[product])
             current[product], digests[product] = prepared, active.stable
             metrics.RELEASE_LOADS.inc(product, "loaded", "ok")
+            metrics.RELEASE_STORE_AGE.touch()
             _log.info("release.live", product=product, digest=active.stable, revision=active.revision)
         for product in set(current) - set(snapshot.products):
             replaced.append(current.pop(product))
             del digests[product]
+        _show(self._digests, digests)
         self.current, self._digests, self.refused = current, digests, refused
         for old in replaced:
             self._retire(old)
@@ -147,3 +150,13 @@ class Follower(Generic[T]):
             return msgspec.json.decode(self._path.read_bytes(), type=Snapshot)
         except (OSError, msgspec.MsgspecError):
             return Snapshot()
+
+
+def _show(before: dict[str, str], now: dict[str, str]) -> None:
+    """Say in the metrics which release serves each product."""
+    metrics.know_products(now)
+    for product, digest in before.items():
+        if now.get(product) != digest:
+            metrics.RELEASE_ACTIVE.hide(product, "stable", short(digest))
+    for product, digest in now.items():
+        metrics.RELEASE_ACTIVE.show(product, "stable", short(digest))

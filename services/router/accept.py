@@ -9,10 +9,12 @@ import msgspec
 
 from apx.admission.admit import Admitted, Refused
 from apx.clock import Clock
+from apx.errors import Unavailable
 from apx.requests.idempotency import fingerprint, key_name, parse_key
 from apx.requests.model import Envelope
 from apx.requests.ports import Bus
 from apx.requests.receipt import Receipts
+from apx.telemetry import metrics
 from services.router.caller import Target
 from services.router.forwarded import end_to_end
 
@@ -59,7 +61,12 @@ class Acceptor:
                 return _KEY_INVALID
             name = key_name(admitted.key.org, admitted.product.name, key)
         envelope = self._envelope(admitted, call, name)
-        published = await self._bus.publish(envelope)
+        try:
+            published = await self._bus.publish(envelope)
+        except Unavailable:
+            metrics.ACCEPTS.inc(envelope.product, "failed")
+            raise
+        metrics.ACCEPTS.inc(envelope.product, published.outcome)
         refused = _REFUSED.get(published.outcome)
         if refused is not None:
             return refused

@@ -66,7 +66,6 @@ class Router:
     def serve(self, products: Mapping[str, LiveProduct]) -> None:
         """Serve these products from now on; requests under way keep the release that admitted them."""
         self._products = BasePaths((live.spec.base_path, live) for live in products.values())
-        metrics.know_products(products)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one ASGI connection."""

@@ -22,6 +22,10 @@ class Says:
         self.decision = decision or Decision(allow=True, reason="ok")
         self.shown: list[bytes] = []
 
+    @property
+    def evaluated(self) -> int:
+        return len(self.shown)
+
     def decide(self, input_json: bytes) -> Decision:
         self.shown.append(input_json)
         return self.decision
@@ -51,7 +55,7 @@ class Desk:
 
     def __init__(self, says: Says, plans: dict[str, PlanSpec] | None = None, **changes: Any) -> None:
         self.policy = says
-        self.live = LiveProduct(release(of=spec(**changes), **(plans or {})), says)
+        self.live = LiveProduct(release(of=spec(**changes), plans=plans), says)
         self.buckets = Buckets(ManualClock())
 
     def judge(
