@@ -192,7 +192,6 @@ STREAM_CHUNKS = Counter(
 LANES_WAITING = Gauge(
     "apx_lanes_waiting_requests", "Requests that wait or run, over all lanes.", (PRODUCT,), registry=REGISTRY
 )
-LANES_HEAD_AGE = Gauge("apx_lanes_head_age_seconds", "Age of the oldest head of a lane.", (PRODUCT,), registry=REGISTRY)
 
 # -- the process itself ------------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from apx.errors import ApxError
 from apx.telemetry import logs
 from apx.telemetry.spans import SpanFile
 from services.control.app import create_app
+from services.control.lanes import watch_lanes
 from services.control.settings import ControlSettings
 
 
@@ -50,7 +51,11 @@ async def serve(settings: ControlSettings) -> None:
             server_header=False,
             timeout_graceful_shutdown=5,
         )
-        await uvicorn.Server(config).serve()
+        watching = asyncio.create_task(watch_lanes(backends.bus))
+        try:
+            await uvicorn.Server(config).serve()
+        finally:
+            watching.cancel()
 
 
 if __name__ == "__main__":

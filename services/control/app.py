@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
@@ -19,6 +20,7 @@ from apx.errors import ApxError, NotFound, Retryable
 from apx.release.load import Loader
 from apx.requests.model import Result
 from apx.rollout.activate import activate
+from apx.telemetry import metrics
 from apx.telemetry.spans import SpanFile
 
 _MAX_SPANS_BYTES = 4 * 1024 * 1024
@@ -66,6 +68,10 @@ def _health(backends: Backends) -> APIRouter:
     @router.get("/healthz")
     async def healthz() -> dict[str, str]:
         return {"status": "ok"}
+
+    @router.get("/metrics")
+    def exposition() -> Response:
+        return Response(generate_latest(metrics.REGISTRY), media_type=CONTENT_TYPE_LATEST)
 
     @router.get("/readyz")
     async def readyz() -> dict[str, str]:
