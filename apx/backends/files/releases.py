@@ -52,7 +52,7 @@ class FileReleaseStore:
             return b""  # what cannot be read has no valid signature either: the loader refuses it
 
     async def list_releases(self) -> AsyncIterator[Listed]:
-        """Yield every stored release, newest first; files that cannot be read are passed over."""
+        """Yield every stored release, newest first; files that are none are passed over."""
         for listed in await asyncio.to_thread(self._list):
             yield listed
 
@@ -60,9 +60,11 @@ class FileReleaseStore:
         found = []
         for path in self._releases.glob("*.json"):
             try:
-                found.append(msgspec.json.decode(path.read_bytes(), type=_Stored).listed)
+                listed = msgspec.json.decode(path.read_bytes(), type=_Stored).listed
             except (msgspec.MsgspecError, ValueError, OSError):
                 continue
+            if listed.digest == f"sha256:{path.stem}":
+                found.append(listed)
         return sorted(found, key=lambda listed: (listed.stored_at, listed.digest), reverse=True)
 
 

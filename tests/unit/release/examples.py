@@ -37,7 +37,9 @@ def spec(**changes: Any) -> ProductSpec:
     return ProductSpec(**{**fields, **changes})
 
 
-def manifest(product: str = "orders", of: ProductSpec | None = None, wasm: bytes = WASM, **plans: PlanSpec) -> Manifest:
+def manifest(
+    product: str = "orders", of: ProductSpec | None = None, plans: dict[str, PlanSpec] | None = None, wasm: bytes = WASM
+) -> Manifest:
     return Manifest(
         product=product,
         spec=of or spec(base_path=f"/{product}"),
@@ -48,8 +50,10 @@ def manifest(product: str = "orders", of: ProductSpec | None = None, wasm: bytes
     )
 
 
-def release(product: str = "orders", of: ProductSpec | None = None, **plans: PlanSpec) -> Release:
-    made = manifest(product, of, **plans)
+def release(
+    product: str = "orders", of: ProductSpec | None = None, plans: dict[str, PlanSpec] | None = None
+) -> Release:
+    made = manifest(product, of, plans)
     return Release(digest=digest_of(canonical(made)), manifest=made, wasm=WASM, data=DATA)
 
 
