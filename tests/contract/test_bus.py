@@ -113,6 +113,12 @@ class TestLanes:
         assert all(s.counted for s in settled)
         assert [await results.get(r.id) for r in large] == large
 
+    async def test_products_of_others_do_not_slow_this_workers(self, bus: Bus) -> None:
+        for lane in range(10):
+            await publish(bus, product="other", lane=str(lane))
+            await publish(bus, lane=str(lane))
+        assert len(await bus.receive("w", BOUNDS, 100)) == 10
+
 
 class TestFairness:
     async def test_an_org_with_many_waiting_delays_another_by_less_than_two_turns(self, bus: Bus) -> None:
@@ -219,6 +225,17 @@ class TestLeases:
         stale = [Settlement(delivery=first, retry_after_s=0), Settlement(delivery=first, release=True)]
         assert not any(s.counted for s in await bus.settle(stale))
         assert await nothing_is_due(bus)
+
+    async def test_a_worker_is_stale_as_soon_as_its_lane_has_passed_on(self, bus: Bus) -> None:
+        await publish(bus)
+        first = await take_one(bus)
+
+        loop = asyncio.get_running_loop()
+        end = loop.time() + LEASE_S * 2
+        while loop.time() < end:
+            await bus.receive("other", (ProductBounds("other", 1, 1),), 1)
+        assert not (await bus.settle([done(first)]))[0].counted
+        assert (await take_one(bus)).attempt == 2
 
     async def test_a_lease_that_is_renewed_stays(self, bus: Bus) -> None:
         await publish(bus)

@@ -31,12 +31,12 @@ from valkey.exceptions import TimeoutError as NoReply
 from apx.backends.valkey.log import SYNC_TIMEOUT_MS, Log, check_synced
 from apx.errors import Misconfigured, Unavailable
 
-CALL_TIMEOUT_S = 1.0
+CALL_TIMEOUT_S = 1.5
 """Longest wait for one reply; a hung server is seen after this."""
 CONNECT_TIMEOUT_S = 1.0
 MAX_CONNECTIONS = 32
 """Per client. Callers above it wait for a free connection, up to `CALL_TIMEOUT_S`: no storm against a slow server."""
-RETRY_WINDOW_S = 1.5
+RETRY_WINDOW_S = 2.0
 """How long a repeatable call tries again after a connection was lost; covers a restart with a small log."""
 
 _SCHEMES = ("redis", "rediss", "valkey", "valkeys", "unix")

@@ -12,7 +12,7 @@ from apx.errors import Misconfigured, Unavailable
 
 LOOK_AGAIN_S = 60.0
 """An operator may change the settings of a running server."""
-SYNC_TIMEOUT_MS = 900
+SYNC_TIMEOUT_MS = 1200
 """Longest wait for a sync that the server makes by itself; less than the client waits for a reply."""
 
 

@@ -52,15 +52,13 @@ local function take_turn(product, org)
   end
 end
 
-local unknown = {}
+local not_mine = {}
 while #deliveries < room and bytes < room_bytes do
   local product = call('LPOP', READY)
   if not product then break end
   local bound = call('HGET', bounds, product)
   if not bound then
-    call('RPUSH', READY, product)
-    if unknown[product] then break end
-    unknown[product] = true
+    not_mine[#not_mine + 1] = product
   else
     local most, most_per_org = string.match(bound, '^(%d+):(%d+)$')
     if tonumber(call('HGET', INFLIGHT, product) or 0) >= tonumber(most) then
@@ -72,6 +70,7 @@ while #deliveries < room and bytes < room_bytes do
     end
   end
 end
+for at = #not_mine, 1, -1 do call('LPUSH', READY, not_mine[at]) end
 
 -- What was passed on and is more than this worker has room for is for the others.
 if #deliveries == room then tell_workers() end
