@@ -23,7 +23,7 @@ from apx.policy.opa import Opa
 from apx.policy.test import PolicyTestReport, run_tests
 from apx.release.digest import blob_of, canonical, digest_of
 from apx.release.model import PAYLOAD_TYPE, Compiler, Manifest, PolicyArtifact, TestReport
-from apx.release.signing import Signer, seal
+from apx.release.signing import Signer, holds, seal
 from apx.release.store import Listed, ReleaseStore
 
 
@@ -110,15 +110,15 @@ class Builder:
     async def _put(self, manifest: Manifest, policy: CompiledPolicy, known: set[str]) -> Built:
         payload = canonical(manifest)
         digest = digest_of(payload)
-        if digest in known:
-            return Built(product=manifest.product, digest=digest, new=False)
-        await self._store.put_blob(manifest.policy.wasm.digest, policy.wasm)
+        await self._store.put_blob(manifest.policy.wasm.digest, policy.wasm)  # mends what was damaged, too
         await self._store.put_blob(manifest.policy.data.digest, policy.data)
+        if digest in known and holds(await self._store.get_release(digest), payload, self._signer.key_id):
+            return Built(product=manifest.product, digest=digest, new=False)
         listed = Listed(
             digest=digest, product=manifest.product, stored_at=self._clock.time(), annotations=self._annotations
         )
         await self._store.put_release(listed, seal(PAYLOAD_TYPE, payload, self._signer))
-        return Built(product=manifest.product, digest=digest, new=True)
+        return Built(product=manifest.product, digest=digest, new=digest not in known)
 
 
 def _wanted(catalog: Catalog, products: Iterable[str] | None) -> list[Product]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -29,19 +30,27 @@ class KeyFolder:
         self._trusted = folder / "trusted"
 
     def ensure(self) -> None:
-        """Make a key pair and trust it, if there is none yet."""
+        """Make a key pair and trust it, if there is none yet. Raises `Misconfigured`."""
         if self._private.exists():
             return
         key = Ed25519PrivateKey.generate()
         pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        self._trusted.mkdir(parents=True, exist_ok=True)
-        self.trust(key.public_key())
-        write_secret(self._private, pem)
+        self.trust(key.public_key())  # first: a private key is never there without its public one
+        with _misconfigured(self._private):
+            try:
+                write_secret(self._private, pem)
+            except FileExistsError:  # another process was first: its key is the one
+                self._file_of(key.public_key()).unlink()
 
     def trust(self, key: Ed25519PublicKey) -> None:
-        """Accept releases signed by this key from now on."""
+        """Accept releases signed by this key from now on. Raises `Misconfigured`."""
         pem = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-        (self._trusted / f"{key_id(key)}.pem").write_bytes(pem)
+        file = self._file_of(key)
+        with _misconfigured(file):
+            self._trusted.mkdir(parents=True, exist_ok=True)
+            draft = file.with_suffix(f".{os.urandom(4).hex()}")
+            draft.write_bytes(pem)
+            draft.replace(file)
 
     def signer(self) -> LocalSigner:
         """Read the private key. Raises `Misconfigured`."""
@@ -59,6 +68,8 @@ class KeyFolder:
         for path in sorted(self._trusted.glob("*.pem")):
             try:
                 key = load_pem_public_key(path.read_bytes())
+            except FileNotFoundError:  # taken away since it was listed
+                continue
             except (OSError, ValueError, UnsupportedAlgorithm) as error:
                 raise Misconfigured(f"{path}: no usable Ed25519 public key: {error}") from error
             if not isinstance(key, Ed25519PublicKey):
@@ -66,22 +77,39 @@ class KeyFolder:
             keys[key_id(key)] = key
         return keys
 
+    def _file_of(self, key: Ed25519PublicKey) -> Path:
+        return self._trusted / f"{key_id(key)}.pem"
+
 
 def write_secret(path: Path, content: bytes) -> None:
     """Create a file that only its owner can read, whole or not at all. Raises `FileExistsError`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(content)
+    draft = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
     try:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
         path.hardlink_to(draft)
     finally:
-        draft.unlink()
+        draft.unlink(missing_ok=True)
 
 
 def ensure_secret(path: Path, size_bytes: int = 32) -> bytes:
-    """Return a random secret kept in a file, made on first use; two processes agree on one."""
-    if not path.exists():
-        with contextlib.suppress(FileExistsError):
-            write_secret(path, os.urandom(size_bytes))
-    return path.read_bytes()
+    """Return a random secret kept in a file, made on first use; two processes agree on one. Raises `Misconfigured`."""
+    with _misconfigured(path):
+        if not path.exists():
+            with contextlib.suppress(FileExistsError):
+                write_secret(path, os.urandom(size_bytes))
+        secret = path.read_bytes()
+    if len(secret) < size_bytes:
+        raise Misconfigured(f"{path}: a secret has {size_bytes} bytes, this has {len(secret)}: remove the file")
+    return secret
+
+
+@contextlib.contextmanager
+def _misconfigured(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise Misconfigured(f"{path}: {error.strerror or error}: keys cannot be kept here") from error
