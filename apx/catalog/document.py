@@ -21,7 +21,8 @@ from apx.catalog.scalars import NumberRefused, resolve_plain
 DEEPEST = 32
 MOST_NODES = 50_000
 
-_FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ufeff\ufffe\uffff]")
+# What YAML 1.2 forbids, and what only YAML 1.1 takes for the end of a line: an editor would count other lines.
+_FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 _BOM = "\ufeff"
 
 
@@ -44,7 +45,13 @@ class Document:
 
     def holds(self, path: Path) -> bool:
         """Whether the file itself says something at `path`, so that it is not a default."""
-        return path in self._places().values
+        value = self.value
+        for step in path:
+            inside = step in value if isinstance(value, dict) else isinstance(value, list) and _index_in(value, step)
+            if not inside:
+                return False
+            value = value[step]
+        return True
 
     def mistake(self, path: Path, code: str, message: str, *, at_key: bool = False) -> Mistake:
         """Return a mistake at `path`, or at the nearest part around it that the file holds."""
@@ -87,7 +94,7 @@ def _compose(file: str, text: str, mistakes: list[Mistake]) -> tuple[Document | 
     if forbidden:
         at = forbidden.start()
         line, column = text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at)
-        message = f"there is a character U+{ord(text[at]):04X}, which YAML forbids: remove it"
+        message = f"there is a character U+{ord(text[at]):04X}, which no YAML file needs: remove it"
         return None, [*mistakes, Mistake(file, line, column, "control-character", message)]
     try:
         composed = _Composer(text)
@@ -210,6 +217,10 @@ class _Composer:
         if not isinstance(key, str):
             _refuse(event, "yaml-key", f'the key {event.value} is not text: write "{event.value}"')
         return key
+
+
+def _index_in(items: list[Any], step: str | int) -> bool:
+    return isinstance(step, int) and step < len(items)
 
 
 def _place(event: Any) -> Place:

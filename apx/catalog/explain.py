@@ -26,13 +26,19 @@ def explain(error: Any) -> Iterator[tuple[Path, Schema | None, str, str]]:
             for field in (field for field in error.validator_value if field not in given):
                 yield (*path, field), schema["properties"][field], "missing-field", "this field is missing: add it"
         case "uniqueItems":
-            for at in _repeated(given)[:_MOST_NAMED]:
+            for at in repeated(given)[:_MOST_NAMED]:
                 message = f"{show(given[at])} stands here a second time: remove it"
                 yield (*path, at), schema.get("items", {}), "duplicate-item", message
         case validator if "propertyNames" in error.absolute_schema_path:
             yield (*path, given), None, *_bound(validator, given, schema)
         case validator:
             yield path, schema, *_bound(validator, given, schema)
+
+
+def repeated(items: list[Any]) -> list[int]:
+    """Return where an item stands that stood before."""
+    first: dict[bytes, int] = {}
+    return [at for at, item in enumerate(items) if first.setdefault(msgspec.json.encode(item), at) != at]
 
 
 def _bound(validator: str, given: Any, schema: Schema) -> tuple[str, str]:
@@ -49,12 +55,6 @@ def _bound(validator: str, given: Any, schema: Schema) -> tuple[str, str]:
         case _ if validator in _COUNTED:
             return _count(validator, schema[validator])
     return "out-of-range", f"{shown} is out of range: give a number {_range(schema)}"
-
-
-def _repeated(items: list[Any]) -> list[int]:
-    """Return where an item stands that stood before."""
-    first: dict[bytes, int] = {}
-    return [at for at, item in enumerate(items) if first.setdefault(msgspec.json.encode(item), at) != at]
 
 
 _COUNTED = {

@@ -5,6 +5,8 @@ from __future__ import annotations
 from apx.catalog.document import Document
 from apx.catalog.mistakes import Mistake, Path, show_path
 
+_MOST_OF_ONE_DOCUMENT = 100
+
 
 class Findings:
     """The mistakes of one document; those about parts that were repaired, or that it does not give, are left out."""
@@ -18,6 +20,11 @@ class Findings:
     def sound(self) -> bool:
         """Whether the resource says what its document says."""
         return not self._repaired
+
+    @property
+    def full(self) -> bool:
+        """Whether there are so many mistakes that the document need not be looked at further."""
+        return len(self.mistakes) >= _MOST_OF_ONE_DOCUMENT
 
     def add(self, path: Path, code: str, message: str, *, at_key: bool = False) -> None:
         """Note a mistake at `path`."""

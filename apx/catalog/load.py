@@ -66,7 +66,13 @@ class _Reading:
         self._specs = self._check_products()
         sound = {name: spec for name, spec in self._specs.items() if self._products[name][1].sound}
         for resource, findings in self._orgs.values():
+            if self._enough:
+                return
             check_entitlements(findings, resource.spec, tree.products, sound)
+
+    @property
+    def _enough(self) -> bool:
+        return len(self._structural) + sum(len(found.mistakes) for found in self._findings) > MOST_MISTAKES
 
     def mistakes(self) -> list[Mistake]:
         return [*self._structural, *itertools.chain.from_iterable(found.mistakes for found in self._findings)]
@@ -86,7 +92,7 @@ class _Reading:
     def _read(self, documents: dict[str, Document | None], kind: type[R], place: str) -> dict[str, tuple[R, Findings]]:
         read = {}
         for name, document in documents.items():
-            if document is None or len(self._structural) > MOST_MISTAKES:
+            if document is None or self._enough:
                 continue
             structured = structure(document, kind)
             self._structural += structured.mistakes
@@ -102,6 +108,8 @@ class _Reading:
         plans = {name: resource.spec for name, (resource, found) in self._plans.items() if found.sound}
         specs = {}
         for name, (resource, findings) in self._products.items():
+            if self._enough:
+                break
             check_plans(findings, resource.spec, self._tree.plans, plans)
             specs[name] = check_product(findings, resource.spec, self._tree, self._tree.root / "products" / name)
         check_base_paths([(name, spec, self._products[name][1]) for name, spec in specs.items()])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from itertools import islice
 
 import msgspec
 
@@ -14,7 +15,7 @@ MOST_MISTAKES = 1000
 """More are not collected: nobody reads them, and the tree is probably not a gitops tree."""
 
 _LONGEST_SHOWN = 60
-_MOST_CHOICES = 200
+_MOST_CHOICES = 100
 
 
 class Mistake(msgspec.Struct, frozen=True, order=True):
@@ -53,8 +54,10 @@ def show(value: object) -> str:
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """Return `: did you mean 'x'?`, or else `: known are 'a', 'b'`; for the end of a message."""
-    known = sorted(choices)[:_MOST_CHOICES]
-    close = get_close_matches(word[:_LONGEST_SHOWN], known, n=1)
+    known = sorted(choices)
+    alike = (name for name in known if name[:2] == word[:2] or name[-2:] == word[-2:])
+    candidates = known if len(known) <= _MOST_CHOICES else list(islice(alike, _MOST_CHOICES))
+    close = get_close_matches(word[:_LONGEST_SHOWN], candidates, n=1)
     if close:
         return f": did you mean '{close[0]}'?"
     listed = ", ".join(f"'{name}'" for name in known[:20])

@@ -87,6 +87,10 @@ def _check_times(findings: Findings, spec: ProductSpec) -> None:
     if retry.initial_backoff_s > retry.max_backoff_s:
         message = f"{retry.initial_backoff_s:g} is over retry.max_backoff_s {retry.max_backoff_s:g}: lower it"
         findings.add(("spec", "backend", "retry", "initial_backoff_s"), "backoff-over-max", message)
+    per_org: Path = ("spec", "async", "concurrency_per_org")
+    if spec.async_.concurrency_per_org > backend.concurrency and findings.document.holds(per_org):
+        message = f"{spec.async_.concurrency_per_org} is over backend.concurrency {backend.concurrency}: lower it"
+        findings.add(per_org, "concurrency-over-backend", message)
     longest = max(route.timeout_s or backend.timeout_s for route in spec.routes)
     if spec.mode == "async" and spec.async_.deadline_s < longest:
         message = (

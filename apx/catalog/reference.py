@@ -1,4 +1,4 @@
-"""The tables of `docs/gitops.md`, made from the schemas: renewed by `python -m apx.catalog.reference docs/gitops.md`."""
+"""The tables of `docs/gitops.md`, made from the schemas by `python -m apx.catalog.reference docs/gitops.md`."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ import jsonschema
 import msgspec
 
 from apx.catalog.document import Document
-from apx.catalog.explain import explain
+from apx.catalog.explain import explain, repeated
 from apx.catalog.mistakes import MOST_MISTAKES, Mistake, Path, show_path
 from apx.catalog.repair import Fault, repair
 from apx.catalog.resources import OrgResource, PlanResource, ProductResource, Resource
@@ -85,4 +85,14 @@ _MANY_AT_ONE_PLACE = frozenset({"missing-field", "unknown-field"})
 
 @cache
 def _validator(kind: type[Resource]) -> Any:
-    return jsonschema.Draft202012Validator(schema_of(kind))
+    return _Validator(schema_of(kind))
+
+
+def _distinct(_: Any, wanted: Any, items: Any, __: Any) -> Iterator[jsonschema.ValidationError]:
+    """Check `uniqueItems` in linear time: the library compares each with each when their types differ."""
+    if wanted and isinstance(items, list) and repeated(items):
+        yield jsonschema.ValidationError("has repeated items")
+
+
+_extend: Any = jsonschema.validators.extend  # it has no types
+_Validator = _extend(jsonschema.Draft202012Validator, {"uniqueItems": _distinct})

@@ -42,6 +42,17 @@ def test_a_byte_order_mark_is_a_mistake_and_nothing_else_suffers(small: Path) ->
     assert codes(small) == ["byte-order-mark"]
 
 
+@pytest.mark.parametrize("ending", ["\x85", "\u2028", "\u2029"])
+def test_ends_of_lines_that_editors_do_not_count_are_refused(small: Path, ending: str) -> None:
+    (small / ORG).write_text((small / ORG).read_text().replace("Acme", f"Ac{ending}me"))
+    assert only(small).startswith(f"gitops/orgs/acme.yaml:7:12: there is a character U+{ord(ending):04X}")
+
+
+def test_ends_of_lines_of_windows_are_taken(small: Path) -> None:
+    (small / ORG).write_bytes((small / ORG).read_bytes().replace(b"\n", b"\r\n"))
+    assert codes(small) == []
+
+
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
 def test_other_encodings_are_refused(small: Path, encoding: str) -> None:
     (small / ORG).write_bytes((small / ORG).read_text().encode(encoding))
@@ -137,6 +148,12 @@ BOMBS: dict[str, Callable[[], str]] = {
     "many-wrong-items": lambda: "spec:\n  contacts: [" + "1, " * 20_000 + "]",
     "many-repeated-items": lambda: "spec:\n  contacts: [" + "a@b, " * 20_000 + "]",
     "many-wrong-names": lambda: "spec:\n  entitlements:\n" + "".join(f"    K{number}: 1\n" for number in range(20_000)),
+    "many-mixed-items": lambda: "spec:\n  contacts: [" + "1, a, {b: 1}, " * 10_000 + "]",
+    "many-unknown-products": lambda: (
+        "apiVersion: apx.dev/v1\nkind: Org\nmetadata: {name: acme}\n"
+        "spec:\n  title: A\n  region: us\n  contacts: [a@b]\n  entitlements:\n"
+        + "".join(f"    order{number}: free\n" for number in range(24_000))
+    ),
     "one-long-value": lambda: "spec:\n  title: " + " x" * 500_000,
     "one-long-key": lambda: "k" * 1_000_000 + ": 1",
     "one-long-number": lambda: "spec:\n  title: " + "9" * 1_000_000,
