@@ -3,6 +3,7 @@
 - every YAML file of `gitops/` starts with a modeline that names its schema, so that editors complete and check it;
 - every requirement of a lock is pinned with hashes, and no lock names an index or an address;
 - nothing locked is below the floors, or barred (docs/cursed-knowledge.md says why);
+- every direct dependency is locked;
 - every direct dependency has its line of reason in docs/dependencies.md.
 """
 
@@ -11,7 +12,7 @@ from __future__ import annotations
 import re
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -67,11 +68,16 @@ def floors(path: Path) -> Iterator[str]:
             yield f"{path}: {name} {version} is below {'.'.join(map(str, FLOORS[name]))}"
 
 
+def unlocked(pyproject: Path, path: Path, groups: Sequence[str]) -> Iterator[str]:
+    """Yield each direct dependency of these groups (the project's own is `project`) that a lock does not hold."""
+    direct = _direct(pyproject)
+    for name in sorted({name for group in groups for name in direct[group]} - locked(path).keys()):
+        yield f"{path}: {name} of {pyproject.name} is not locked: run `./dev lock`"
+
+
 def dependencies(pyproject: Path, reasons: Path) -> Iterator[str]:
     """Yield each direct dependency without its row in `reasons`, and each row without its dependency."""
-    project = tomllib.loads(pyproject.read_text(encoding="utf-8"))
-    groups = [project["project"]["dependencies"], *project["dependency-groups"].values()]
-    direct = {_name(requirement) for group in groups for requirement in group}
+    direct = {name for group in _direct(pyproject).values() for name in group}
     explained = set(re.findall(r"^\| `([^`]+)` \|", reasons.read_text(encoding="utf-8"), re.MULTILINE))
     for name in sorted(direct - explained):
         yield f"{reasons}: {name} of {pyproject.name} has no reason"
@@ -84,10 +90,18 @@ def main() -> int:
     wrong = [
         *modelines(ROOT / "gitops"),
         *(line for name in LOCKS for check in (lock, floors) for line in check(ROOT / name)),
+        *unlocked(ROOT / "pyproject.toml", ROOT / "requirements-dev.lock", ("project", "dev")),
+        *unlocked(ROOT / "pyproject.toml", ROOT / "requirements-bench.lock", ("bench",)),
         *dependencies(ROOT / "pyproject.toml", ROOT / "docs" / "dependencies.md"),
     ]
     sys.stdout.writelines(f"{line.removeprefix(f'{ROOT}/')}\n" for line in wrong)
     return 1 if wrong else 0
+
+
+def _direct(pyproject: Path) -> dict[str, set[str]]:
+    project = tomllib.loads(pyproject.read_text(encoding="utf-8"))
+    groups = {"project": project["project"]["dependencies"], **project["dependency-groups"]}
+    return {group: {_name(requirement) for requirement in requirements} for group, requirements in groups.items()}
 
 
 def _name(requirement: str) -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from checks.repository import dependencies, floors, lock, locked, modelines
+from checks.repository import dependencies, floors, lock, locked, modelines, unlocked
 
 HASH = "    --hash=sha256:" + "0" * 64
 GOOD = f"""\
@@ -95,4 +95,15 @@ def test_dependencies_and_their_reasons_are_the_same(tmp_path: Path) -> None:
     assert list(dependencies(pyproject, reasons)) == [
         f"{reasons}: b of pyproject.toml has no reason",
         f"{reasons}: c is no dependency of pyproject.toml",
+    ]
+
+
+def test_a_direct_dependency_that_is_not_locked_is_told(tmp_path: Path, written: Path) -> None:
+    pyproject = tmp_path / "pyproject.toml"
+    pyproject.write_text(
+        '[project]\ndependencies = ["h11>=0.16", "new"]\n[dependency-groups]\ndev = ["uvloop", "old"]\n'
+    )
+    written.write_text(GOOD)
+    assert list(unlocked(pyproject, written, ("project",))) == [
+        f"{written}: new of pyproject.toml is not locked: run `./dev lock`"
     ]
