@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from apx.catalog.model import Jwt, Route
+from apx.release.model import Manifest
+from services.edge.admission import BUFFER_FILTER, EXT_AUTHZ_FILTER
+from services.edge.clusters import backend_cluster_names
+from services.edge.jwt import JWT_FILTER
+from services.edge.render import Rendered, document, render, version
+from services.edge.settings import EdgeSettings
+from tests.unit.edge.keys import rsa_jwks
+from tests.unit.edge.manifests import manifest
+
+SETTINGS = EdgeSettings(home=Path("/srv/apx"))
+TOKEN = Jwt(issuer="https://issuer.test", audiences=("apx",), jwks=rsa_jwks())
+
+
+def _tree(rendered: Rendered) -> dict[str, Any]:
+    matcher = rendered.routes[0]["virtual_hosts"][0]["matcher"]["on_no_match"]["matcher"]
+    found: dict[str, Any] = matcher["matcher_tree"]["prefix_match_map"]["map"]
+    return found
+
+
+def _routes(rendered: Rendered) -> Iterator[dict[str, Any]]:
+    for entry in _tree(rendered).values():
+        yield from entry["action"]["typed_config"]["routes"]
+
+
+def _to_backends(rendered: Rendered) -> list[dict[str, Any]]:
+    return [route for route in _routes(rendered) if route.get("route", {}).get("cluster", "").startswith("backend-")]
+
+
+def _mixed() -> list[Manifest]:
+    return [
+        manifest("forecast", url="https://api.example.com/v1", routes=(Route(path="/{city}", timeout_s=5),)),
+        manifest("stream", streaming=True),
+        manifest("payslips", jwt=TOKEN),
+        manifest("letters", mode="async", jwt=TOKEN),
+        manifest("orders", mode="async"),
+    ]
+
+
+def test_nothing_released_leaves_the_router_and_what_is_nobodys() -> None:
+    rendered = render((), SETTINGS)
+    assert set(_tree(rendered)) == {"/-/", "/metrics", "/v1/requests"}
+    assert rendered.clusters == []
+    assert [one["name"] for one in rendered.bootstrap["static_resources"]["clusters"]] == ["router"]
+
+
+def test_asynchronous_products_cost_the_edge_nothing() -> None:
+    many = [manifest(f"p{n}", mode="async") for n in range(1000)]
+    assert document(render(many, SETTINGS).routes) == document(render((), SETTINGS).routes)
+
+
+def test_the_listener_is_the_same_whatever_is_released() -> None:
+    assert render(_mixed(), SETTINGS).listeners == render((), SETTINGS).listeners
+
+
+def test_the_same_releases_give_the_same_bytes_in_any_order() -> None:
+    one, other = (msgspec.json.encode(render(some, SETTINGS)) for some in (_mixed(), _mixed()[::-1]))
+    assert one == other
+
+
+def test_a_version_changes_with_what_it_names_and_only_then() -> None:
+    first, same, second = (render([manifest("a", url=url)], SETTINGS) for url in ("http://a", "http://a", "http://b"))
+    assert version(first.routes) == version(same.routes) != version(second.routes)
+
+
+def test_no_route_leads_to_a_backend_without_admission() -> None:
+    for route in _to_backends(render(_mixed(), SETTINGS)):
+        assert route["typed_per_filter_config"][EXT_AUTHZ_FILTER]["@type"].endswith("FilterConfig")
+        assert "disabled" not in route["typed_per_filter_config"][EXT_AUTHZ_FILTER]
+        assert {"authorization", "x-api-key"} <= set(route["request_headers_to_remove"])
+
+
+def test_no_route_of_a_product_with_tokens_is_without_one() -> None:
+    rendered = render(_mixed(), SETTINGS)
+    for product in ("payslips", "letters"):
+        routes = _tree(rendered)[f"/{product}"]["action"]["typed_config"]["routes"]
+        served = [r for r in routes if "route" in r and r["match"].get("prefix") != "/"]
+        assert served
+        for route in served:
+            assert route["typed_per_filter_config"][JWT_FILTER]["requirement_name"] == product
+        assert [r["direct_response"]["status"] for r in routes[:2]] == [401, 401]
+
+
+def test_the_filters_of_some_products_are_off_for_the_others() -> None:
+    manager = render((), SETTINGS).listeners[0]["filter_chains"][0]["filters"][0]["typed_config"]
+    off = [one["name"] for one in manager["http_filters"] if one.get("disabled")]
+    assert off == [JWT_FILTER, BUFFER_FILTER, EXT_AUTHZ_FILTER]
+    assert [one["name"] for one in manager["http_filters"]][-1] == "envoy.filters.http.router"
+
+
+def test_a_route_brings_its_own_time_and_size() -> None:
+    routes = (Route(path="/{city}", timeout_s=5, max_body_bytes=10), Route(path="/all"))
+    found = {
+        route["match"]["safe_regex"]["regex"]: route
+        for route in _to_backends(render([manifest("w", routes=routes, timeout_s=9)], SETTINGS))
+        if "safe_regex" in route["match"]
+    }
+    assert list(found) == ["/w/all", "/w/[^/]+"]
+    assert found["/w/[^/]+"]["route"]["timeout"] == "5.000s"
+    assert found["/w/[^/]+"]["typed_per_filter_config"][BUFFER_FILTER]["buffer"] == {"max_request_bytes": 10}
+    assert found["/w/all"]["route"]["timeout"] == "9.000s"
+
+
+def test_a_streaming_backend_has_no_time_limit_and_takes_grpc_over_http2() -> None:
+    product = manifest("stream", streaming=True)
+    rendered = render([product], SETTINGS)
+    assert {route["route"]["timeout"] for route in _to_backends(rendered)} == {"0s"}
+    assert tuple(one["name"] for one in rendered.clusters) == backend_cluster_names(product)
+
+
+def test_a_backend_over_tls_is_verified_by_its_name() -> None:
+    addresses = {"api.example.com": ("93.184.215.14",)}
+    product = manifest("a", url="https://api.example.com/v1", allow_private=False)
+    cluster = render([product], SETTINGS, addresses).clusters[0]
+    context = cluster["transport_socket"]["typed_config"]
+    names = context["common_tls_context"]["validation_context"]["match_typed_subject_alt_names"]
+    assert (context["sni"], names[0]["matcher"]["exact"]) == ("api.example.com", "api.example.com")
+    assert _places(cluster) == [("93.184.215.14", 443)]
+
+
+def test_a_backend_that_may_not_be_private_is_never_looked_up_by_envoy() -> None:
+    product = manifest("a", url="http://api.example.com", allow_private=False)
+    cluster = render([product], SETTINGS).clusters[0]
+    assert (cluster["type"], _places(cluster)) == ("STATIC", [])
+
+
+def test_new_addresses_change_a_cluster_and_not_its_name_or_the_routes() -> None:
+    product = manifest("a", url="http://api.example.com", allow_private=False)
+    one, other = (render([product], SETTINGS, {"api.example.com": (ip,)}) for ip in ("8.8.8.8", "9.9.9.9"))
+    assert one.clusters != other.clusters
+    assert one.routes == other.routes
+
+
+def test_a_changed_backend_is_another_cluster() -> None:
+    one, other = (backend_cluster_names(manifest("a", url=url)) for url in ("http://a/x", "http://a/y"))
+    assert one != other
+
+
+def test_a_name_is_redirected_as_the_operator_says() -> None:
+    settings = SETTINGS.model_copy(update={"connect_to": "demo.test:80=127.0.0.1:9000"})
+    cluster = render([manifest("a", url="http://demo.test/x", allow_private=False)], settings).clusters[0]
+    assert _places(cluster) == [("127.0.0.1", 9000)]
+
+
+REFUSED = {
+    "private address": (manifest("a", url="http://10.0.0.1", allow_private=False), "not a public address"),
+    "loopback in IPv6": (manifest("a", url="http://[::1]:1", allow_private=False), "not a public address"),
+    "no host": (manifest("a", url="http:///x"), "is not http"),
+    "user in the URL": (manifest("a", url="http://u@host/x"), "is not http"),
+    "query in the URL": (manifest("a", url="http://host/x?y"), "is not http"),
+    "another scheme": (manifest("a", url="ftp://host/x"), "is not http"),
+    "the root": (manifest("a", base_path="/"), "base_path '/'"),
+    "an end slash": (manifest("a", base_path="/a/"), "base_path '/a/'"),
+    "no audience": (manifest("a", jwt=Jwt(issuer="i", audiences=(), jwks=rsa_jwks())), "every token would pass"),
+    "no issuer": (manifest("a", jwt=Jwt(issuer="", audiences=("a",), jwks=rsa_jwks())), "every token would pass"),
+    "no keys": (manifest("a", mode="async", jwt=Jwt(issuer="i", audiences=("a",))), "is no JWKS"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_served_is_closed_with_its_reason(name: str) -> None:
+    product, reason = REFUSED[name]
+    rendered = render([product, manifest("z")], SETTINGS)
+    assert reason in rendered.refused["a"]
+    assert "/z" in _tree(rendered)
+    closed = _tree(rendered)[product.spec.base_path]["action"]["typed_config"]["routes"][0]
+    assert closed["direct_response"] == {"status": 503}
+
+
+def test_two_products_on_one_base_path_do_not_share_it() -> None:
+    rendered = render([manifest("a"), manifest("b", base_path="/a")], SETTINGS)
+    assert "the product a's" in rendered.refused["b"]
+    assert [one["name"].rsplit("-", 1)[0] for one in rendered.clusters] == ["backend-a"]
+
+
+def test_the_admin_interface_has_no_tcp_address() -> None:
+    assert render((), SETTINGS).bootstrap["admin"]["address"] == {
+        "pipe": {"path": "/srv/apx/run/envoy-admin.sock", "mode": 0o600}
+    }
+
+
+def test_spans_go_where_the_settings_say_at_the_given_rate() -> None:
+    settings = SETTINGS.model_copy(update={"otlp_endpoint": "http://127.0.0.1:4318", "trace_sample_percent": 5.0})
+    rendered = render((), settings)
+    tracing = rendered.listeners[0]["filter_chains"][0]["filters"][0]["typed_config"]["tracing"]
+    assert tracing["random_sampling"] == {"value": 5.0}
+    service = tracing["provider"]["typed_config"]["http_service"]
+    assert service["http_uri"]["uri"] == "http://127.0.0.1:4318/v1/traces"
+    assert "otlp" in [one["name"] for one in rendered.bootstrap["static_resources"]["clusters"]]
+
+
+def _places(cluster: dict[str, Any]) -> list[tuple[str, int]]:
+    addresses = [
+        one["endpoint"]["address"]["socket_address"]
+        for group in cluster["load_assignment"]["endpoints"]
+        for one in group["lb_endpoints"]
+    ]
+    return [(one["address"], one["port_value"]) for one in addresses]
