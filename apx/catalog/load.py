@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from pathlib import Path
 
@@ -46,7 +45,7 @@ def find_mistakes(root: Path) -> tuple[Catalog | None, list[Mistake]]:
             Mistake(root.name, 1, 1, "tree-missing", f"there is no folder '{root.name}': give the gitops tree")
         ]
     reading = _Reading(read_tree(root))
-    mistakes = sorted(set(reading.mistakes()))
+    mistakes = sorted(set(reading.mistakes))
     if len(mistakes) > MOST_MISTAKES:
         message = f"there are more than {MOST_MISTAKES} mistakes: correct these first"
         mistakes = [*mistakes[:MOST_MISTAKES], Mistake(root.name, 1, 1, "too-many-mistakes", message)]
@@ -58,8 +57,7 @@ class _Reading:
 
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
-        self._findings: list[Findings] = []
-        self._structural = list(tree.mistakes)
+        self.mistakes = list(tree.mistakes)
         self._plans = self._read(tree.plans, PlanResource, "file")
         self._products = self._read(tree.products, ProductResource, "folder")
         self._orgs = self._read(tree.orgs, OrgResource, "file")
@@ -72,10 +70,7 @@ class _Reading:
 
     @property
     def _enough(self) -> bool:
-        return len(self._structural) + sum(len(found.mistakes) for found in self._findings) > MOST_MISTAKES
-
-    def mistakes(self) -> list[Mistake]:
-        return [*self._structural, *itertools.chain.from_iterable(found.mistakes for found in self._findings)]
+        return len(self.mistakes) > MOST_MISTAKES
 
     def catalog(self) -> Catalog:
         root = self._tree.root
@@ -95,11 +90,10 @@ class _Reading:
             if document is None or self._enough:
                 continue
             structured = structure(document, kind)
-            self._structural += structured.mistakes
+            self.mistakes += structured.mistakes
             if structured.resource is None:
                 continue
-            findings = Findings(document, structured.repaired)
-            self._findings.append(findings)
+            findings = Findings(document, structured.repaired, self.mistakes)
             check_name(findings, structured.resource.metadata.name, name, place)
             read[name] = structured.resource, findings
         return read
