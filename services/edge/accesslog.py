@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.edge.admission import METADATA
+from services.edge.admission import ADMITTED_MARK, METADATA
+from services.edge.problems import CEL
 from services.edge.settings import EdgeSettings
 
 _STDOUT = "type.googleapis.com/envoy.extensions.access_loggers.stream.v3.StdoutAccessLog"
@@ -45,19 +46,23 @@ def access_log(settings: EdgeSettings) -> list[dict[str, Any]]:
 def _wanted(settings: EdgeSettings) -> dict[str, Any]:
     admitted = {
         "filter": METADATA,
-        "path": [{"key": "x-apx-org"}],
+        "path": [{"key": ADMITTED_MARK}],
         "value": {"present_match": True},
     }
-    return {
-        "or_filter": {
-            "filters": [
-                {"response_flag_filter": {}},
-                {"status_code_filter": {"comparison": {"op": "GE", "value": _runtime(500, "edge.log.status")}}},
-                {"metadata_filter": {"matcher": admitted, "match_if_key_not_found": False}},
-                {"runtime_filter": _sample(settings.edge_log_sample_percent)},
-            ]
-        }
-    }
+    failed = _status_from(500, "edge.log.failed")
+    refused_here = {"and_filter": {"filters": [_status_from(400, "edge.log.refused"), _details_are_ours()]}}
+    was_admitted = {"metadata_filter": {"matcher": admitted, "match_if_key_not_found": False}}
+    sampled = {"runtime_filter": _sample(settings.edge_log_sample_percent)}
+    return {"or_filter": {"filters": [was_admitted, {"response_flag_filter": {}}, failed, refused_here, sampled]}}
+
+
+def _status_from(status: int, key: str) -> dict[str, Any]:
+    return {"status_code_filter": {"comparison": {"op": "GE", "value": _runtime(status, key)}}}
+
+
+def _details_are_ours() -> dict[str, Any]:
+    expression = 'response.code_details != "via_upstream"'
+    return {"extension_filter": {"name": "cel", "typed_config": {"@type": CEL, "expression": expression}}}
 
 
 def _runtime(value: int, key: str) -> dict[str, Any]:

@@ -19,6 +19,8 @@ EXT_AUTHZ_FILTER = "envoy.filters.http.ext_authz"
 BUFFER_FILTER = "envoy.filters.http.buffer"
 METADATA = EXT_AUTHZ_FILTER
 """Where the router's `x-apx-*` answers stand for the access log."""
+ADMITTED_MARK = "ratelimit"
+"""A field that each admission carries; the access log knows admitted requests by it."""
 ADMIT_PREFIX = "/-/admit"
 
 _CONFIG = "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz"
@@ -59,7 +61,7 @@ def ext_authz(settings: EdgeSettings) -> dict[str, Any]:
                 "allowed_client_headers_on_success": {
                     "patterns": [{"prefix": "ratelimit"}, {"exact": "retry-after"}],
                 },
-                "dynamic_metadata_from_headers": {"patterns": [{"prefix": "x-apx-"}]},
+                "dynamic_metadata_from_headers": {"patterns": [{"prefix": "x-apx-"}, {"exact": ADMITTED_MARK}]},
             },
         },
     }

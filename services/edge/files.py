@@ -22,7 +22,8 @@ from services.edge.render import Rendered, document, version
 from services.edge.settings import EdgeSettings
 
 _log = structlog.get_logger(__name__)
-_TAKE_OVER_S = 10.0
+_TAKE_OVER_S = 60.0
+"""Thousands of clusters take Envoy seconds; what it refuses it says at once."""
 
 
 class Files:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-_CEL = "type.googleapis.com/envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter"
+CEL = "type.googleapis.com/envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter"
 
 PROBLEMS: dict[int, tuple[str, str]] = {
     400: ("bad-request", "The request is not well-formed HTTP, or its path has more than one reading."),
@@ -85,5 +85,5 @@ def _status(status: int) -> dict[str, Any]:
 
 
 def _details(expression: str) -> dict[str, Any]:
-    config = {"@type": _CEL, "expression": expression}
+    config = {"@type": CEL, "expression": expression}
     return {"extension_filter": {"name": "envoy.access_loggers.extension_filters.cel", "typed_config": config}}

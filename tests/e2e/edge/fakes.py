@@ -112,13 +112,17 @@ class FakeRouter(Fake):
 
 
 class FakeBackend(Fake):
-    """Answers with a status named by the path; streams, upgrades and stalls when asked."""
+    """Streams, upgrades, stalls and hands out keys when asked; else says that it was here."""
+
+    jwks = ""
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         if request.path.endswith("/socket"):
             return await _echo(request)
         if request.path.endswith("/events"):
             return await _events(request)
+        if request.path == "/jwks":
+            return web.Response(text=self.jwks, content_type="application/json")
         if request.path.endswith("/stall"):
             await asyncio.sleep(10)
         return web.json_response({"by": "backend"}, headers={"x-from": "backend", "server": "secret-backend/1.0"})

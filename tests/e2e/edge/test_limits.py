@@ -134,6 +134,11 @@ def test_the_log_holds_no_credential_and_no_query(edge: World) -> None:
     assert '"org":"acme"' in edge.said()
 
 
+def test_the_edge_logs_what_it_refuses_itself(edge: World) -> None:
+    names = [edge.call("GET", path).headers["x-request-id"] for path in ("/-/refused", "/payslips/refused")]
+    until(lambda: all(name in edge.said() for name in names))
+
+
 def test_events_come_as_they_are_written(edge: World) -> None:
     with httpx.stream("GET", f"{edge.url}/stream/events", headers=GOOD, trust_env=False) as answer:
         arrivals = [time.monotonic() for line in answer.iter_lines() if line]

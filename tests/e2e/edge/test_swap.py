@@ -124,6 +124,23 @@ def test_an_operator_may_redirect_a_name(swapped: World) -> None:
     assert swapped.backend.seen[0].header("host") == "demo.test"
 
 
+def test_keys_are_fetched_from_the_issuer_and_from_nowhere_else(swapped: World) -> None:
+    keys = Jwt(issuer=tokens.ISSUER, audiences=(tokens.AUDIENCE,), jwks_url="http://keys.test/jwks")
+    settings = swapped.settings.model_copy(
+        update={"connect_to": f"keys.test:80=127.0.0.1:{swapped.backend.port}", "home": swapped.home}
+    )
+    swapped.forget()
+    swapped.loop.run(follow(_once([manifest("letters", mode="async", jwt=keys)]), settings))
+    until(lambda: _status(swapped, tokens.good()) == 202)
+    assert {name: _status(swapped, token) for name, token in tokens.bad().items()} == dict.fromkeys(tokens.bad(), 401)
+    assert {seen.target for seen in swapped.backend.seen} == {"/jwks"}
+    assert len(swapped.backend.seen) == 1
+
+
+def _status(world: World, token: str) -> int:
+    return world.call("GET", "/letters/x", headers=GOOD | {"authorization": f"Bearer {token}"}).status_code
+
+
 def test_a_drained_edge_ends_what_runs_and_takes_nothing_new() -> None:
     world = World(edge_drain_s=1)
     try:

@@ -22,6 +22,7 @@ from services.edge.files import Files
 from services.edge.follow import prepare
 from services.edge.render import Rendered, render
 from services.edge.settings import EdgeSettings
+from tests.e2e.edge import tokens
 from tests.e2e.edge.fakes import FakeBackend, FakeRouter, LoopThread
 
 _NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -35,6 +36,7 @@ class World:
         self.home = Path(tempfile.mkdtemp(prefix="apx-edge-"))
         self.settings = EdgeSettings(home=self.home, edge_port=free_port(), **changes)
         self.router, self.backend, self.loop = FakeRouter(), FakeBackend(), LoopThread()
+        self.backend.jwks = tokens.jwks()
         self.log = (self.home / "envoy.log").open("wb")
         prepare(self.settings)
         self.loop.run(self.router.listen(self.settings.router_path))
