@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import socket
-from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
+from random import SystemRandom
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
+from apx.errors import Unavailable
 from apx.settings import Settings
 
 DEMO_BACKEND = "demo.localhost:9000"
 """The name that the example products call; `connect_to` leads it to wherever the demo backend listens."""
+
+CHOICE = range(15_000, 32_000)
+"""Where free ports are taken from: below what systems give to outgoing connections (Linux: from 32,768), since one of
+those may take a port between our choice and its use."""
+_RANDOM = SystemRandom()
 
 Port = Annotated[int, BeforeValidator(lambda value: 0 if value == "auto" else value), Field(ge=0, le=65_535)]
 """A port of 127.0.0.1; 0 or `auto`: any free one."""
@@ -63,20 +70,20 @@ class LocalSettings(Settings):
 
 
 def free_ports(count: int) -> list[int]:
-    """Return `count` different ports of 127.0.0.1 on which nothing listens now."""
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+    """Return `count` different ports of 127.0.0.1 on which nothing listens. Raises `Unavailable` without so many."""
+    free = (port for port in _RANDOM.sample(CHOICE, len(CHOICE)) if not busy(port))
+    found = list(islice(free, count))
+    if len(found) < count:
+        raise Unavailable(f"There are no {count} free ports between {CHOICE.start} and {CHOICE.stop} on 127.0.0.1.")
+    return found
 
 
 def free_range(count: int) -> int:
-    """Return the first of `count` neighbouring free ports of 127.0.0.1."""
-    while True:
-        (first,) = free_ports(1)
-        if first + count <= 65_536 and not any(busy(port) for port in range(first, first + count)):  # noqa: PLR2004
+    """Return the first of `count` neighbouring free ports of 127.0.0.1. Raises `Unavailable` without so many."""
+    for first in _RANDOM.sample(CHOICE, len(CHOICE)):
+        if not any(busy(port) for port in range(first, first + count)):
             return first
+    raise Unavailable(f"There are no {count} neighbouring free ports from {CHOICE.start} on, on 127.0.0.1.")
 
 
 def busy(port: int) -> str:
