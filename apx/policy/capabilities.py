@@ -20,16 +20,16 @@ from apx.policy.opa import Opa
 
 CAPABILITIES = Path(__file__).with_name("capabilities.json")
 
-IMPURE = frozenset({"time.now_ns"})
-"""Builtins whose answer is not a function of their arguments; time stands still within one decision."""
+IMPURE = frozenset({"time.now_ns", "io.jwt.decode_verify"})
+"""Builtins that look at the clock (the token's times are compared with it); it stands still within one decision."""
 
 NATIVE = frozenset(
     """
-    abs all and any array.concat array.flatten array.reverse array.slice assign base64.decode base64.encode
-    base64.is_valid base64url.decode base64url.encode bits.and bits.lsh bits.negate bits.or bits.rsh bits.xor ceil
+    abs and array.concat array.flatten array.reverse array.slice assign base64.decode base64.encode
+    base64url.decode base64url.encode bits.and bits.lsh bits.negate bits.or bits.rsh bits.xor ceil
     concat contains count div endswith eq equal floor format_int glob.match graph.reachable gt gte indexof
     internal.member_2 internal.member_3 internal.template_string intersection is_array is_boolean is_null is_number
-    is_object is_set is_string json.filter json.is_valid json.marshal json.remove json.unmarshal lower lt lte max min
+    is_object is_set is_string json.filter json.marshal json.remove json.unmarshal lower lt lte max min
     minus mul neq net.cidr_contains net.cidr_intersects numbers.range object.filter object.get object.keys
     object.remove object.union object.union_n or plus product regex.find_all_string_submatch_n regex.is_valid
     regex.match rem replace round sort split startswith strings.replace_n strings.reverse substring sum to_number trim
@@ -39,6 +39,17 @@ NATIVE = frozenset(
 """What opa's compiler has in WASM itself (`builtinsFunctions` in its internal/compiler/wasm/wasm.go, v1.22.2)."""
 
 REFUSED = {
+    "base64.is_valid": "opa's WASM calls invalid text valid",
+    "json.is_valid": "opa's WASM calls invalid text valid",
+    "yaml.is_valid": "two readers of YAML do not agree",
+    "yaml.marshal": "two writers of YAML do not agree",
+    "yaml.unmarshal": "two readers of YAML do not agree; take JSON",
+    "uri.is_valid": "two readers of URIs do not agree",
+    "uri.parse": "two readers of URIs do not agree; the request's path and query are in the input",
+    "json.match_schema": "two validators do not agree on messages; state the rules in Rego",
+    "json.verify_schema": "two validators do not agree on messages; state the rules in Rego",
+    "io.jwt.encode_sign": "a decision signs nothing",
+    "io.jwt.encode_sign_raw": "a decision signs nothing",
     "http.send": "a decision makes no calls; put what it needs into the request or into data",
     "net.lookup_ip_addr": "a decision makes no calls",
     "opa.runtime": "a decision does not depend on where it runs",

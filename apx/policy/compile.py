@@ -16,7 +16,7 @@ from apx.errors import PolicyRejected
 from apx.policy.capabilities import CAPABILITIES, IMPURE, capabilities_digest, refusal
 from apx.policy.module import required_builtins
 from apx.policy.opa import Opa, findings
-from apx.policy.sources import Closure, Source, closure, select
+from apx.policy.sources import Closure, closure, lay_out, select
 from apx.policy.storage import PrivateFolder
 
 ENTRYPOINT = "decision"
@@ -58,7 +58,7 @@ def compile_policy(opa: Opa, policies_root: Path, package: str, *, cache_dir: Pa
 def _build(opa: Opa, root: Path, sources: Closure) -> CompiledPolicy:
     with tempfile.TemporaryDirectory(prefix="apx-policy-") as temporary:
         folder = Path(temporary)
-        _lay_out(folder / "src", (*sources.modules, *sources.documents))
+        lay_out(folder / "src", (*sources.modules, *sources.documents))
         entrypoint = "/".join([*sources.package.split("."), ENTRYPOINT])
         # Names of files are part of the module, so opa is run inside the folder and sees relative ones.
         completed = opa.run(
@@ -69,13 +69,6 @@ def _build(opa: Opa, root: Path, sources: Closure) -> CompiledPolicy:
             raise PolicyRejected(_mistakes(opa, folder / "src", root) or f"{root}: {completed.stderr.strip()}")
         wasm, data = _unpack((folder / "out").read_bytes())
         return _describe(opa, folder / "src", sources, wasm, data)
-
-
-def _lay_out(folder: Path, sources: tuple[Source, ...]) -> None:
-    for source in sources:
-        target = folder / source.name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(source.content)
 
 
 def _mistakes(opa: Opa, folder: Path, root: Path) -> str:

@@ -14,6 +14,7 @@ from wasmtime import FuncType, ValType
 
 from apx.policy import capi, values
 from apx.policy.builtins import HOST, BuiltinContext, BuiltinError
+from apx.policy.engine import ticker
 from apx.policy.stopped import Stopped
 
 if TYPE_CHECKING:
@@ -59,12 +60,13 @@ class Calls:
 
     def builtin(self, number: int, operands: list[int]) -> int:
         """Answer a builtin; 0 is undefined."""
-        host = HOST[self.builtins[number]]
+        name = self.builtins[number]
         try:
-            answer = host(self._context, *(self._read(operand) for operand in operands))
-        except (BuiltinError, ArithmeticError, LookupError, TypeError, ValueError, RecursionError):
+            raw = values.dump(HOST[name](self._context, *(self._read(operand) for operand in operands)))
+        except BuiltinError:
             return 0
-        raw = values.dump(answer)
+        except values.Unanswerable as error:
+            raise Stopped("policy-trap", f"{name}: {error}") from error
         place = self._instance.call("opa_malloc", len(raw))
         self._instance.write(place, raw)
         return self._instance.call("opa_value_parse", place, len(raw))
@@ -132,6 +134,7 @@ def _deadline(_context: Any, token: int, delta: Any, _kind: Any) -> int:
         if calls is not None:
             calls.fail("policy-timeout", "the policy took too long")
         return capi.new_error("deadline")
+    ticker.used = True  # or it would park while this one decision runs on
     delta[0] = 1
     return 0
 

@@ -25,6 +25,7 @@ _REF = re.compile(r"""(?<![\w."])data(?P<path>(?:\s*\.\s*\w+|\s*\[\s*"(?:[^"\\]|
 _STEP = re.compile(r"""\.?\s*(?P<name>\w+)|\[\s*(?P<key>"(?:[^"\\]|\\.)*")\s*\]""")
 _COMMENT_LINE = re.compile(r"^\s*#.*$", re.MULTILINE)
 
+TEST_SUFFIX = "_test.rego"
 DATA_FILES = frozenset({"data.json", "data.yaml", "data.yml"})
 
 
@@ -51,9 +52,9 @@ class Closure(msgspec.Struct, frozen=True):
     refs: frozenset[DataPath]
 
 
-def closure(root: Path, package: str) -> Closure:
-    """Collect what `package` is made of. Raises `PolicyRejected` when it has no module."""
-    modules, documents = _scan(root)
+def closure(root: Path, package: str, *, tests: bool = False) -> Closure:
+    """Collect what `package` is made of, with its tests if asked. Raises `PolicyRejected` when it has no module."""
+    modules, documents = scan(root, tests=tests)
     by_package: dict[DataPath, list[Source]] = {}
     for source in modules:
         by_package.setdefault(package_of(source), []).append(source)
@@ -63,7 +64,7 @@ def closure(root: Path, package: str) -> Closure:
         raise PolicyRejected(f"{root}: there is no package {package!r}; there are: {known}")
     reached: set[DataPath] = set()
     refs: set[DataPath] = {start}
-    waiting = [start]
+    waiting = [path for path in (start, tests_of(start)) if path in by_package]
     while waiting:
         path = waiting.pop()
         if path in reached:
@@ -111,7 +112,13 @@ def select(document: object, refs: Iterable[DataPath]) -> object:
     return kept
 
 
-def _scan(root: Path) -> tuple[list[Source], list[Source]]:
+def tests_of(package: DataPath) -> DataPath:
+    """Return the package that holds a package's tests, by opa's convention."""
+    return (*package[:-1], f"{package[-1]}_test")
+
+
+def scan(root: Path, *, tests: bool = False) -> tuple[list[Source], list[Source]]:
+    """Read every module and data document under a root. Raises `PolicyRejected` for what leads out of it."""
     if not root.is_dir():
         raise PolicyRejected(f"{root}: is not a folder")
     modules: list[Source] = []
@@ -121,13 +128,22 @@ def _scan(root: Path) -> tuple[list[Source], list[Source]]:
         if any(part.startswith(".") for part in PurePosixPath(name).parts):
             continue
         wanted = path.suffix == ".rego" or path.name in DATA_FILES
-        if not wanted or path.name.endswith("_test.rego"):
+        if not wanted or (path.name.endswith(TEST_SUFFIX) and not tests):
             continue
         if path.resolve().is_relative_to(root.resolve()) and path.is_file():
             (modules if path.suffix == ".rego" else documents).append(Source(name, path.read_bytes()))
         else:
             raise PolicyRejected(f"{root / name}: is not a regular file inside {root}")
     return modules, documents
+
+
+def lay_out(folder: Path, sources: Iterable[Source]) -> None:
+    """Write sources into a folder, for opa to read and nothing else."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for source in sources:
+        target = folder / source.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(source.content)
 
 
 def _touches(path: DataPath, refs: Iterable[DataPath]) -> bool:

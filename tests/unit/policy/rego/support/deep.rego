@@ -1,0 +1,3 @@
+package support.deep
+
+times(x, y) := x * y
