@@ -78,6 +78,12 @@ class TestLanes:
         again = await take_one(bus)
         assert (again.envelope.id, again.attempt) == (first.envelope.id, 1)
 
+    async def test_a_released_lane_is_the_next_of_its_org(self, bus: Bus) -> None:
+        for lane in ("a", "b"):
+            await publish(bus, lane=lane)
+        await bus.settle([Settlement(delivery=await take_one(bus), release=True)])
+        assert (await take_one(bus)).envelope.lane == "a"
+
     async def test_one_receive_takes_at_most_its_room(self, bus: Bus) -> None:
         for lane in "abcdef":
             await publish(bus, lane=lane)

@@ -19,11 +19,27 @@ local INFLIGHT, DEPTH, RUNNING, FENCE = 'apx:q:inflight', 'apx:q:depth', 'apx:q:
 local RESULT, NOTICE, WAKE = 'apx:res:', 'apx:n:', 'apx:q:wake'
 local DROPS, QUANTUM, QUANTUM_MS = 500, 8, 100
 
--- Whether something became ready or due: idle workers are told at the end of the script.
-local woken = false
+-- What a script writes to the hashes and sets that all lanes share goes in one command at its end: a command costs
+-- several microseconds, a field of it less than one.
+local started, ended, leased, woken = {}, {}, {}, false
 
-local function tell_workers()
-  if woken then call('PUBLISH', WAKE, '') end
+local function write_running()
+  if #started > 0 then call('HSET', RUNNING, unpack(started)) end
+  if #ended > 0 then call('HDEL', RUNNING, unpack(ended)) end
+  started, ended = {}, {}
+end
+
+local function note_running(id, at, attempts)
+  started[#started + 1] = id
+  started[#started + 1] = at .. ':' .. attempts
+  call('PUBLISH', NOTICE .. id, 's')
+end
+
+-- The end of every script that moves lanes; `tell`: idle workers look again when something became ready or due.
+local function write_shared(tell)
+  write_running()
+  if #leased > 0 then call('ZADD', LEASES, unpack(leased)) end
+  if woken and tell then call('PUBLISH', WAKE, '') end
 end
 
 local function now_ms()
@@ -63,7 +79,8 @@ end
 
 local function drop_head(lane, product, org, id)
   call('LTRIM', LANE .. lane, 1, -1)
-  call('HDEL', RUNNING, id)
+  ended[#ended + 1] = id
+  if #ended == 1000 then write_running() end
   count(DEPTH, product .. ':' .. org, -1)
 end
 
@@ -72,10 +89,9 @@ local function fence_of(id)
   return string.match(head, '^(%d+)\n')
 end
 
--- Start the head's next attempt under `fence`, dropping heads that have a result already (cancelled while they waited).
+-- Start the head's next attempt under `fence`, after so many `attempts`, dropping heads that have a result already (cancelled while they waited).
 -- Returns {envelope, attempt, fence}; else nil, and whether the lane still has something (many were dropped).
-local function start_head(lane, product, org, fence, now, lease_ms, turn, begin)
-  local attempts = tonumber(call('HGET', STATE .. lane, 'n') or 0)
+local function start_head(lane, product, org, fence, attempts, now, lease_ms, turn, begin)
   for _ = 1, DROPS do
     local head = call('LINDEX', LANE .. lane, 0)
     if not head then
@@ -87,9 +103,9 @@ local function start_head(lane, product, org, fence, now, lease_ms, turn, begin)
     if call('EXISTS', RESULT .. id) == 0 then
       attempts = attempts + 1
       call('HSET', STATE .. lane, 'f', fence, 'h', id, 'n', attempts, 'q', turn, 'b', begin)
-      call('ZADD', LEASES, now + lease_ms, lane)
-      call('HSET', RUNNING, id, now .. ':' .. attempts)
-      call('PUBLISH', NOTICE .. id, 's')
+      leased[#leased + 1] = now + lease_ms
+      leased[#leased + 1] = lane
+      note_running(id, now, attempts)
       return {string.sub(head, space + 1), attempts, fence}
     end
     drop_head(lane, product, org, id)

@@ -40,5 +40,5 @@ for at = 3, #ARGV, 9 do
   outcomes[#outcomes + 1] = outcome
 end
 call('SET', producer, cjson.encode({number, outcomes}), 'PX', 600000)
-tell_workers()
+write_shared(true)
 return outcomes

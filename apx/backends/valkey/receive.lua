@@ -13,8 +13,7 @@ for _, lane in ipairs(call('ZRANGEBYSCORE', LEASES, '-inf', now, 'LIMIT', 0, 100
   call('ZREM', LEASES, lane)
   local state = call('HMGET', STATE .. lane, 'h', 'n')
   call('HSET', STATE .. lane, 'f', 0, 'p', 0)
-  call('HSET', RUNNING, state[1], '0:' .. state[2])
-  call('PUBLISH', NOTICE .. state[1], 's')
+  note_running(state[1], 0, state[2])
   leave(product, org)
   offer_lane(product, org, lane, true)
 end
@@ -41,7 +40,8 @@ local function take_turn(product, org)
   local owned = product .. ':' .. org
   local lane = call('LPOP', LANES .. owned)
   local fence = call('INCR', FENCE)
-  local delivery, more = start_head(lane, product, org, fence, now, lease_ms, 1, now)
+  local attempts = tonumber(call('HGET', STATE .. lane, 'n') or 0)
+  local delivery, more = start_head(lane, product, org, fence, attempts, now, lease_ms, 1, now)
   if more then call('RPUSH', LANES .. owned, lane) end
   if call('LLEN', LANES .. owned) > 0 then call('RPUSH', RING .. product, org) end
   if delivery then
@@ -73,7 +73,7 @@ end
 for at = #not_mine, 1, -1 do call('LPUSH', READY, not_mine[at]) end
 
 -- What was passed on and is more than this worker has room for is for the others.
-if #deliveries == room then tell_workers() end
+write_shared(#deliveries == room)
 if #deliveries > 0 then return {0, unpack(deliveries)} end
 local due = now + 60000
 for _, key in ipairs({LEASES, DELAYED}) do

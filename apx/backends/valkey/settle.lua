@@ -18,9 +18,8 @@ end
 
 local function go_on(lane, product, org, state, want_next)
   local turn, begin = tonumber(state[4]), tonumber(state[5])
-  call('HSET', STATE .. lane, 'n', 0)
   if want_next and may_go_on(product .. ':' .. org, turn, begin) then
-    local delivery, more = start_head(lane, product, org, state[1], now, lease_ms, turn + 1, begin)
+    local delivery, more = start_head(lane, product, org, state[1], 0, now, lease_ms, turn + 1, begin)
     if delivery then return delivery end
     if more then return hand_back(lane, product, org, false) end
   elseif call('EXISTS', LANE .. lane) == 1 then
@@ -54,8 +53,7 @@ local function postpone(lane, product, org, state, at)
   local release = ARGV[at + 3] == 'release'
   if release then attempts = attempts - 1 end
   call('HSET', STATE .. lane, 'f', 0, 'p', fence, 'n', attempts)
-  call('HSET', RUNNING, id, '0:' .. attempts)
-  call('PUBLISH', NOTICE .. id, 's')
+  note_running(id, 0, attempts)
   if release then return hand_back(lane, product, org, true) end
   call('ZREM', LEASES, lane)
   call('ZADD', DELAYED, now + tonumber(ARGV[at + 6]), lane)
@@ -98,5 +96,5 @@ for at = 2, #ARGV, 8 do
   if following then answer = {answer[1], following[1], following[2], tonumber(following[3])} end
   settled[#settled + 1] = answer
 end
-tell_workers()
+write_shared(true)
 return settled
