@@ -7,6 +7,7 @@ prepared beside what serves; only then does it take its place. What fails stays 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -15,7 +16,7 @@ import msgspec
 import structlog
 
 from apx.clock import Clock
-from apx.errors import ApxError, Unavailable
+from apx.errors import ApxError
 from apx.release.digest import short
 from apx.release.load import Loader
 from apx.release.model import Release
@@ -82,12 +83,6 @@ class Follower(Generic[T]):
 
     async def changes(self) -> AsyncIterator[dict[str, T]]:
         """Follow, and yield `current` after each change that was worked through."""
-        try:
-            snapshot = await self._store.read()
-        except Unavailable as error:
-            snapshot = self._remembered()
-            _log.warning("rollouts.unavailable", detail=str(error), products=len(snapshot.products))
-            yield await self._apply(snapshot)
         while True:
             try:
                 async for snapshot in self._store.watch():
@@ -96,8 +91,10 @@ class Follower(Generic[T]):
                     if snapshot.revision != self.revision or self.refused:
                         yield await self._apply(snapshot)
                         self.revision = snapshot.revision
-            except Unavailable as error:
+            except ApxError as error:  # away, or not for us: what serves goes on
                 _log.warning("rollouts.unavailable", detail=str(error), products=len(self.current))
+                if not self.settled.is_set():
+                    yield await self._apply(self._remembered())
             await asyncio.sleep(_RETRY_S)
 
     async def _apply(self, snapshot: Snapshot) -> dict[str, T]:
@@ -107,12 +104,10 @@ class Follower(Generic[T]):
             if digests.get(product) == active.stable:
                 continue
             try:
-                prepared = self._prepare(await self._loader.load(active.stable, product))
-            except ApxError as error:
-                refused[product] = Refusal(active.stable, str(error))
-                metrics.RELEASE_LOADS.inc(product, "refused", error.code)
-                if self.refused.get(product) != refused[product]:
-                    _log.error("release.refused", product=product, digest=active.stable, reason=str(error))
+                release = await self._loader.load(active.stable, product)
+                prepared = await asyncio.to_thread(self._prepare, release)  # compiling takes 150 ms: requests go on
+            except Exception as error:  # noqa: BLE001 -- one product's fault, even a bug of ours, is no other's
+                refused[product] = self._refuse(product, active.stable, error)
                 continue
             if product in current:
                 replaced.append(current[product])
@@ -131,13 +126,21 @@ class Follower(Generic[T]):
         self.settled.set()
         return current
 
+    def _refuse(self, product: str, digest: str, error: Exception) -> Refusal:
+        refusal = Refusal(digest, str(error) or type(error).__name__)
+        code, trace = (error.code, None) if isinstance(error, ApxError) else (ApxError.code, error)
+        metrics.RELEASE_LOADS.inc(product, "refused", code)
+        if self.refused.get(product) != refusal:
+            _log.error("release.refused", product=product, digest=digest, reason=refusal.reason, exc_info=trace)
+        return refusal
+
     def _remember(self, snapshot: Snapshot) -> None:
         served = {
             name: msgspec.structs.replace(active, stable=self._digests[name])
             for name, active in snapshot.products.items()
             if name in self._digests
         }
-        draft = self._path.with_suffix(".draft")
+        draft = self._path.with_suffix(f".{os.urandom(4).hex()}")  # processes of one kind share the file
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             draft.write_bytes(msgspec.json.encode(msgspec.structs.replace(snapshot, products=served)))
@@ -155,8 +158,7 @@ class Follower(Generic[T]):
 def _show(before: dict[str, str], now: dict[str, str]) -> None:
     """Say in the metrics which release serves each product."""
     metrics.know_products(now)
-    for product, digest in before.items():
-        if now.get(product) != digest:
-            metrics.RELEASE_ACTIVE.hide(product, "stable", short(digest))
-    for product, digest in now.items():
+    for product in before.keys() - now.keys():
+        metrics.RELEASE_ACTIVE.hide(product, "stable")
+    for product, digest in now.items() - before.items():
         metrics.RELEASE_ACTIVE.show(product, "stable", short(digest))
