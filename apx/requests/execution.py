@@ -12,28 +12,24 @@ any other status or failure      → result `failed`
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from functools import partial
+from collections.abc import Callable
 
 import msgspec
 
 from apx.catalog.model import Async, ProductSpec
 from apx.clock import Clock
 from apx.errors import ApxError, Unavailable
-from apx.requests.execution_body import Body, keep
+from apx.requests.execution_body import Body
 from apx.requests.execution_budget import Budget, Budgets
-from apx.requests.execution_call import BackendAnswer, BackendClient, BackendFailure, Headers, request_of
+from apx.requests.execution_call import BackendClient, BackendFailure, Headers
+from apx.requests.execution_once import FIRST_FAILED, Answered, Caller
 from apx.requests.execution_rest import Resting
 from apx.requests.execution_retry import MOST_CRASHES, backoff_s, is_retried
-from apx.requests.execution_stream import Emitter, pieces_for
 from apx.requests.model import Delivery, Problem, Result, State
 from apx.requests.ports import BlobStore, ResultStore, Settlement
-from apx.telemetry import metrics
-from apx.telemetry.tracing import Value, child, span_if_sampled
 
 IN_THE_WAY_S = 5.0
 """Wait before the next try when a store or a release, not the backend, stood in the way."""
-_FIRST_FINAL, _FIRST_FAILED = 200, 400
 
 Chance = Callable[[], float]
 """Uniform in [0, 1)."""
@@ -54,14 +50,6 @@ class Carried(msgspec.Struct, frozen=True, kw_only=True):
     """For the log: what happened, where."""
 
 
-class _Answered(msgspec.Struct, frozen=True):
-    """An answer that has come whole."""
-
-    status: int
-    headers: Headers
-    body: Body
-
-
 class Execution:
     """Carries out deliveries; one for a process."""
 
@@ -74,9 +62,7 @@ class Execution:
         clock: Clock,
         chance: Chance,
     ) -> None:
-        self._client = client
-        self._results = results
-        self._blobs = blobs
+        self._caller = Caller(client, results, blobs, clock)
         self._clock = clock
         self._chance = chance
         self._budgets = Budgets(clock)
@@ -94,7 +80,7 @@ class Execution:
             return self._expired(delivery, spec.async_.retention_s)
         started_ms = self._now_ms()
         try:
-            outcome = await self._call(delivery, spec)
+            outcome = await self._caller.call(delivery, spec, left_s=self._left_s(delivery))
         except Unavailable as error:
             return await self.hand_back_later(delivery, error)
         problem, retried = _problem(spec, outcome)
@@ -145,63 +131,17 @@ class Execution:
         problem = Problem(code="deadline-exceeded", detail="The request was not carried out before its deadline.")
         return self._end(delivery, "expired", problem, attempts=delivery.attempt - 1, retention_s=retention_s)
 
-    async def _call(self, delivery: Delivery, spec: ProductSpec) -> _Answered | BackendFailure:
-        """Call the backend once, counted, timed and traced."""
-        envelope = delivery.envelope
-        attributes: dict[str, Value] = {
-            "apx.product": envelope.product,
-            "apx.request_id": envelope.id,
-            "apx.attempt": delivery.attempt,
-        }
-        began_s = self._clock.monotonic()
-        metrics.ATTEMPTS.inc(envelope.product)
-        with span_if_sampled(envelope.traceparent, f"{envelope.method} backend", "client", attributes) as span:
-            outcome = await self._answer(delivery, spec, span.traceparent or child(envelope.traceparent))
-            if isinstance(outcome, _Answered):
-                span.set("http.response.status_code", outcome.status)
-            else:
-                span.fail(outcome.code)
-        status = outcome.status if isinstance(outcome, _Answered) else None
-        duration_s = self._clock.monotonic() - began_s
-        metrics.BACKEND_DURATION.observe(duration_s, envelope.product, metrics.status_class(status))
-        return outcome
-
-    async def _answer(self, delivery: Delivery, spec: ProductSpec, traceparent: str) -> _Answered | BackendFailure:
-        envelope = delivery.envelope
-        timeout_s = min(envelope.timeout_s or spec.backend.timeout_s, self._left_s(delivery))
-        request = request_of(envelope, spec, timeout_s=timeout_s, traceparent=traceparent)
-        try:
-            async with self._client.call(request) as answer:
-                chunks = answer.chunks()
-                if spec.backend.streaming and _FIRST_FINAL <= answer.status < _FIRST_FAILED:
-                    chunks = self._emitting(delivery, answer, chunks)
-                body = await keep(chunks, self._blobs, max_bytes=request.max_response_bytes)
-                return _Answered(answer.status, answer.headers, body)
-        except BackendFailure as failure:
-            return failure
-
-    async def _emitting(
-        self,
-        delivery: Delivery,
-        answer: BackendAnswer,
-        chunks: AsyncIterator[bytes],
-    ) -> AsyncIterator[bytes]:
-        append = partial(_append, self._results, delivery.envelope.id)
-        emitter = Emitter(append, pieces_for(answer.headers), restart_first=delivery.attempt > 1)
-        async for chunk in emitter.through(chunks):
-            yield chunk
-
     def _judged(
         self,
         delivery: Delivery,
         spec: ProductSpec,
-        outcome: _Answered | BackendFailure,
+        outcome: Answered | BackendFailure,
         problem: Problem | None,
         *,
         started_ms: int,
         retried: bool,
     ) -> Carried:
-        answered = outcome if isinstance(outcome, _Answered) else None
+        answered = outcome if isinstance(outcome, Answered) else None
         status = answered.status if answered else None
         if problem is None:
             return self._end(
@@ -216,7 +156,7 @@ class Execution:
         if retried:
             wait_s = self._next_try_s(delivery, spec, answered.headers if answered else ())
             if wait_s is not None:
-                cause = str(outcome.status) if isinstance(outcome, _Answered) else outcome.retry_on or ""
+                cause = str(outcome.status) if isinstance(outcome, Answered) else outcome.retry_on or ""
                 return self._wait(delivery, wait_s, problem.code, cause=cause, status=status, detail=detail)
         return self._end(
             delivery,
@@ -259,7 +199,7 @@ class Execution:
         *,
         retention_s: float,
         dead: bool = False,
-        answered: _Answered | None = None,
+        answered: Answered | None = None,
         started_ms: int | None = None,
         attempts: int | None = None,
         detail: str = "",
@@ -299,17 +239,13 @@ class Execution:
         return int(self._clock.time() * 1000)
 
 
-def _problem(spec: ProductSpec, outcome: _Answered | BackendFailure) -> tuple[Problem | None, bool]:
+def _problem(spec: ProductSpec, outcome: Answered | BackendFailure) -> tuple[Problem | None, bool]:
     """Return what to tell the client, None for a success, and whether the product asks to retry."""
     retry = spec.backend.retry
     if isinstance(outcome, BackendFailure):
         problem = Problem(code=outcome.code, detail=outcome.public)
         return problem, is_retried(retry, failure=outcome)
-    if outcome.status < _FIRST_FAILED:
+    if outcome.status < FIRST_FAILED:
         return None, False
     problem = Problem(code="backend-status", detail=f"The backend answered with status {outcome.status}.")
     return problem, is_retried(retry, status=outcome.status)
-
-
-async def _append(results: ResultStore, request_id: str, kind: str, data: str) -> None:
-    await results.append_event(request_id, "restart" if kind == "restart" else "chunk", data)

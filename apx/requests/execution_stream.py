@@ -12,13 +12,13 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
 from email.message import Message
-from typing import Protocol
+from typing import Literal, Protocol
 
 from apx.errors import Unavailable
 from apx.requests.execution_call import Headers
 
-Append = Callable[[str, str], Awaitable[None]]
-"""(kind: `chunk` or `restart`, data) → stored."""
+Append = Callable[[Literal["chunk", "restart"], str], Awaitable[None]]
+"""(kind, data) → stored. Raises `Unavailable`."""
 
 _TEXT = re.compile(r"text/.+|application/(.+\+)?(json|xml|x-ndjson|jsonl|javascript|yaml)")
 

@@ -84,7 +84,7 @@ async def scene(store: Server) -> AsyncIterator[Scene]:
 
 
 async def publish(scene: Scene, count: int, query: str) -> list[Envelope]:
-    envelopes = [envelope_for(f"/reports/{n}", query=query, org=f"org-{n % 10}") for n in range(count)]
+    envelopes = [envelope_for(f"/forecast/{n}", query=query, org=f"org-{n % 10}") for n in range(count)]
     for envelope in envelopes:
         await scene.bus.publish(envelope)
     return envelopes
@@ -121,7 +121,7 @@ async def test_requests_that_have_cost_all_their_attempts_are_buried_and_not_sen
 
 
 async def test_one_orgs_requests_are_begun_in_order_though_workers_are_killed(scene: Scene) -> None:
-    envelopes = [envelope_for(f"/reports/{n}", query="x-demo-delay-ms=30") for n in range(20)]
+    envelopes = [envelope_for(f"/forecast/{n}", query="x-demo-delay-ms=30") for n in range(20)]
     for envelope in envelopes:
         await scene.bus.publish(envelope)
     async with scene.worker() as worker:

@@ -50,7 +50,7 @@ async def test_a_chunk_is_there_soon_after_the_backend_said_it(streaming: World)
 
 
 async def test_a_backend_that_does_not_stream_events_is_passed_on_as_text(streaming: World) -> None:
-    envelope = await streaming.publish("/reports/q1")
+    envelope = await streaming.publish("/forecast/oslo")
     async with streaming.working():
         result = await streaming.result_of(envelope)
     assert "".join(pieces(streaming)) == result.body.decode()
