@@ -17,7 +17,8 @@ Envoy is not here ({system} {machine}): there is no `envoy` on PATH and the pack
 platform. Install Envoy 1.39.1 or newer (macOS: `brew install envoy`; else https://www.envoyproxy.io/docs/envoy/latest/start/install)
 or name the binary in APX_ENVOY."""
 
-_LEVELS = {"trace": "trace", "debug": "debug", "info": "warning", "warning": "warning", "error": "error"}
+_LEVELS = {"trace": "info", "debug": "info", "info": "warning", "warning": "warning", "error": "error"}
+"""Envoy is never told to debug: at that level it prints every header, credentials too."""
 
 
 def find_envoy(settings: EdgeSettings) -> Path:

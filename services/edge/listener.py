@@ -148,8 +148,8 @@ def _limits(settings: EdgeSettings) -> dict[str, Any]:
             "initial_stream_window_size": 65_536,
             "initial_connection_window_size": 1_048_576,
             "allow_connect": False,
-            "disallow_obs_text": True,
-            "override_stream_error_on_invalid_http_message": False,
+            # One bad request ends its stream; a proxy in front may carry other clients on the same connection.
+            "override_stream_error_on_invalid_http_message": True,
         },
     }
 
@@ -163,6 +163,9 @@ def _tracing(settings: EdgeSettings) -> dict[str, Any]:
         "tracing": {
             "client_sampling": {"value": 0},
             "random_sampling": {"value": settings.trace_sample_percent},
+            # The URL's tag would hold the query, and queries hold secrets.
+            "max_path_tag_length": 0,
+            "custom_tags": [{"tag": "url.path", "value": "%PATH(NQ:PATH)%"}],
             "provider": {"name": "envoy.tracers.opentelemetry", "typed_config": tracer},
         }
     }

@@ -32,15 +32,17 @@ _NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 class World:
     """One Envoy with its neighbours."""
 
-    def __init__(self, **changes: Any) -> None:
+    def __init__(self, *, spans_to_backend: bool = False, **changes: Any) -> None:
         self.home = Path(tempfile.mkdtemp(prefix="apx-edge-"))
-        self.settings = EdgeSettings(home=self.home, edge_port=free_port(), **changes)
         self.router, self.backend, self.loop = FakeRouter(), FakeBackend(), LoopThread()
+        self.loop.run(self.backend.listen())
+        if spans_to_backend:
+            changes["otlp_endpoint"] = f"http://127.0.0.1:{self.backend.port}"
+        self.settings = EdgeSettings(home=self.home, edge_port=free_port(), **changes)
         self.backend.jwks = tokens.jwks()
         self.log = (self.home / "envoy.log").open("wb")
         prepare(self.settings)
         self.loop.run(self.router.listen(self.settings.router_path))
-        self.loop.run(self.backend.listen())
         self.envoy = subprocess.Popen(envoy_command(self.settings), stdout=self.log, stderr=subprocess.STDOUT)
         until(self._listens, within_s=20)
 
