@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from apx.admission.keys import MAX_KEY_CHARACTERS, KeyRecord, KeyStore, sha256_of, well_formed
+from apx.admission.keys import MAX_KEY_CHARACTERS, KeyRecord, KeyStore, find_keys, sha256_of, well_formed
 from apx.clock import Clock
 from apx.errors import Unavailable
 from apx.telemetry import metrics
@@ -33,6 +33,11 @@ def presented_key(headers: Mapping[str, str], *, bearer_is_jwt: bool) -> str | N
         return None
     token = token.strip()
     return token if header is None or header == token else None
+
+
+def leaks_key(query: str) -> bool:
+    """Tell whether a query holds what has the form of a key: there it ends up in other people's logs."""
+    return "apx_" in query and any(well_formed(found) for found in find_keys(query))
 
 
 class _Cached(msgspec.Struct, frozen=True):

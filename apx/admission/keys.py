@@ -78,6 +78,11 @@ def well_formed(key: str) -> bool:
     return _check(key[:-_CHECK_DIGITS]) == key[-_CHECK_DIGITS:]
 
 
+def find_keys(text: str) -> list[str]:
+    """Return all that has the form of a key in a text, checksums not looked at."""
+    return _FORM.findall(text)
+
+
 def sha256_of(key: str) -> str:
     """Return the hash under which a key is stored."""
     return hashlib.sha256(key.encode()).hexdigest()

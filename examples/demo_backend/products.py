@@ -1,4 +1,4 @@
-"""The demo products: orders, forecast, summaries, exports, reports, and one that answers with nothing at once."""
+"""The demo products: orders, forecast, summaries, exports, payslips, and one that answers with nothing at once."""
 
 from __future__ import annotations
 
@@ -136,8 +136,9 @@ async def _exports(request: web.BaseRequest, _body: bytes) -> web.Response:
     return web.json_response({"export": "done", "seconds": seconds})
 
 
-async def _reports(request: web.BaseRequest, _body: bytes) -> web.Response:
-    return web.json_response({"report": request.path.removeprefix("/reports").strip("/") or "all", "rows": [1, 2, 3]})
+async def _payslips(request: web.BaseRequest, _body: bytes) -> web.Response:
+    _, _, employee, *month = request.path.split("/")
+    return web.json_response({"employee": employee, "month": month[0] if month else "latest", "net_usd": 4200})
 
 
 _EXACT: dict[str, Handler] = {
@@ -155,6 +156,6 @@ _UNDER: dict[str, Handler] = {
     "forecast": _forecast,
     "summaries": _summaries,
     "exports": _exports,
-    "reports": _reports,
+    "staff-payslips": _payslips,
     "null": _null,
 }

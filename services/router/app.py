@@ -133,7 +133,7 @@ class Router:
 
     async def _judge(self, exchange: Exchange, target: Target, body: bytes) -> Admitted | Refused:
         bearer_is_jwt = target.product.spec.auth.jwt is not None
-        caller = await find_caller(self._identity, exchange.headers, bearer_is_jwt=bearer_is_jwt)
+        caller = await find_caller(self._identity, exchange.headers, exchange.query, bearer_is_jwt=bearer_is_jwt)
         if isinstance(caller, Refused):
             return self._count(exchange, caller)
         exchange.caller = caller

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import msgspec
 
 from apx.admission.admit import Call, LiveProduct, Refused
-from apx.admission.identity import Identity, presented_key
+from apx.admission.identity import Identity, leaks_key, presented_key
 from apx.admission.keys import KeyRecord
 from apx.admission.paths import canonical_path
 from apx.admission.routes import BasePaths, Match, MethodNotAllowed
@@ -48,10 +48,12 @@ def find_target(products: BasePaths[LiveProduct], method: str, raw_path: str) ->
     return Target(product, match, rest)
 
 
-async def find_caller(identity: Identity, headers: Mapping[str, str], *, bearer_is_jwt: bool) -> KeyRecord | Refused:
+async def find_caller(
+    identity: Identity, headers: Mapping[str, str], query: str, *, bearer_is_jwt: bool
+) -> KeyRecord | Refused:
     """Return the caller's key, or one and the same refusal for every kind of bad credential. Raises `Unavailable`."""
     key = presented_key(headers, bearer_is_jwt=bearer_is_jwt)
-    record = await identity.identify(key) if key else None
+    record = await identity.identify(key) if key and not leaks_key(query) else None
     return record or _UNAUTHENTICATED
 
 

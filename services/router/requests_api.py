@@ -56,7 +56,7 @@ class RequestsApi:
 
     async def handle(self, exchange: Exchange, path: str, receive: Receive, send: Send) -> None:
         """Answer one request under `/v1/requests/`."""
-        caller = await find_caller(self._identity, exchange.headers, bearer_is_jwt=False)
+        caller = await find_caller(self._identity, exchange.headers, exchange.query, bearer_is_jwt=False)
         if isinstance(caller, Refused):
             return await exchange.reply(send, replies.refused(caller, exchange.request_id))
         exchange.caller = caller
@@ -168,7 +168,7 @@ class RequestsApi:
     async def _still_allowed(self, exchange: Exchange, asked: _Asked) -> bool:
         """Tell whether the key that opened the stream still is one; a store that is away does not end streams."""
         try:
-            caller = await find_caller(self._identity, exchange.headers, bearer_is_jwt=False)
+            caller = await find_caller(self._identity, exchange.headers, exchange.query, bearer_is_jwt=False)
         except Unavailable:
             return True
         return isinstance(caller, KeyRecord) and caller.org == asked.caller.org
