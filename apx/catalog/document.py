@@ -193,7 +193,7 @@ class _Composer:
         while not isinstance(event := next(self._events), events.MappingEndEvent):
             key = self._key(event, path)
             if key in fields:
-                message = f"'{key[:60]}' stands here a second time: remove one of the two"
+                message = f"{show(key)} stands here a second time: remove one of the two"
                 self.twice.append(_Refused(_place(event), "yaml-duplicate-key", message))
                 self._unmarked_node((*path, key))
                 continue

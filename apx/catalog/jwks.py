@@ -27,10 +27,12 @@ class JwksRefused(ValueError):
 
 
 def check_jwks(raw: bytes) -> str:
-    """Return a key set's text. Raises `JwksRefused`; no message shows key material."""
+    """Return a key set as JSON with one reading, whatever the file repeats. Raises `JwksRefused`.
+
+    No message shows key material.
+    """
     try:
         content = msgspec.json.decode(raw)
-        text = raw.decode()
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise JwksRefused("jwks-malformed", "the file is not JSON in UTF-8: write a JWK set") from error
     keys = content.get("keys") if isinstance(content, dict) else None
@@ -41,7 +43,7 @@ def check_jwks(raw: bytes) -> str:
     for at, key in enumerate(keys):
         _check_key(f"keys[{at}]", key)
     _check_ids(keys)
-    return text
+    return msgspec.json.encode(content).decode()
 
 
 def _check_key(where: str, key: Any) -> None:

@@ -39,7 +39,10 @@ def load_catalog(root: Path) -> Catalog:
 
 def find_mistakes(root: Path) -> tuple[Catalog | None, list[Mistake]]:
     """Return the catalog, or None and what is wrong, by file and line. Raises nothing, whatever the tree holds."""
-    root = Path(os.path.abspath(root))  # noqa: PTH100 - without following links, as a mistake names the file
+    try:
+        root = Path(os.path.abspath(root))  # noqa: PTH100 - without following links, as a mistake names the file
+    except FileNotFoundError:  # the working folder is gone
+        return None, [Mistake(str(root), 1, 1, "tree-missing", "there is no such folder: give the gitops tree")]
     if not os.path.isdir(root):  # noqa: PTH112 - False also for a name that no file system takes
         return None, [
             Mistake(root.name, 1, 1, "tree-missing", f"there is no folder '{root.name}': give the gitops tree")

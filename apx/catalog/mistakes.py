@@ -28,13 +28,18 @@ class Mistake(msgspec.Struct, frozen=True, order=True):
     code: str
     message: str
 
+    def __post_init__(self) -> None:
+        """Escape what a file or its name holds to move a cursor or forge a line."""
+        msgspec.structs.force_setattr(self, "file", printable(self.file))
+        msgspec.structs.force_setattr(self, "message", printable(self.message))
+
     def __str__(self) -> str:
         return f"{self.file}:{self.line}:{self.column}: {self.message} [{self.code}]"
 
 
 def show_path(path: Path) -> str:
     """Write a path as people do: `spec.routes[0].timeout_s`."""
-    text = "".join(f"[{step}]" if isinstance(step, int) else f".{_printable(step)}" for step in path)
+    text = "".join(f"[{step}]" if isinstance(step, int) else f".{_step(step)}" for step in path)
     return text.removeprefix(".")
 
 
@@ -64,6 +69,12 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
     return f": known are {listed}" if listed else ": there are none yet"
 
 
-def _printable(step: str) -> str:
-    text = step if step.isprintable() else repr(step)[1:-1]
-    return text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "…"
+def printable(text: str) -> str:
+    """Return a text on one line, with escapes for what a terminal would act upon or cannot show."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def _step(step: str) -> str:
+    return step if len(step) <= _LONGEST_SHOWN else step[:_LONGEST_SHOWN] + "…"

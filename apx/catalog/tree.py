@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from apx.catalog.document import Document, read_document
-from apx.catalog.mistakes import Mistake, did_you_mean
+from apx.catalog.mistakes import MOST_MISTAKES, Mistake, did_you_mean
 
 MOST_FILE_BYTES = 1_048_576
 MOST_TREE_BYTES = 32 * 1_048_576
@@ -48,11 +48,14 @@ class Tree:
         self._bytes = 0
         self._files = 0
 
+    @property
+    def full(self) -> bool:
+        """Whether there are so many mistakes that no more files need be read."""
+        return len(self.mistakes) > MOST_MISTAKES
+
     def label(self, path: Path) -> str:
-        """Return the name of a file as mistakes show it, relative to the folder that holds the tree, printable."""
-        relative = Path(self.root.name, path.relative_to(self.root)) if path != self.root else Path(self.root.name)
-        text = os.fsencode(relative).decode(errors="backslashreplace")
-        return text if text.isprintable() else text.encode("unicode_escape").decode()
+        """Return the name of a file as mistakes show it, relative to the folder that holds the tree."""
+        return os.fsdecode(Path(self.root.name, path.relative_to(self.root)))
 
     def add(self, path: Path, code: str, message: str) -> None:
         """Note a mistake that concerns a whole file or folder."""
@@ -126,6 +129,8 @@ def _read_products(tree: Tree, folder: Path) -> None:
     _check_case(tree, entries)
     for entry in entries:
         path = Path(entry.path)
+        if tree.full:
+            return
         if entry.is_dir():
             _read_product(tree, path)
         elif entry.name.endswith(_YAML):
@@ -150,6 +155,8 @@ def _read_flat(tree: Tree, folder: Path, into: dict[str, Document | None], kind:
     _check_case(tree, entries)
     for entry in entries:
         path = Path(entry.path)
+        if tree.full:
+            return
         if entry.name.endswith(".yaml"):
             into[path.stem] = _read(tree, path, f"../schemas/{kind}.json")
         elif entry.name.endswith(".yml") or entry.is_dir():
@@ -173,6 +180,8 @@ def _read_policies(tree: Tree, folder: Path) -> None:
     if not _is_folder(folder):
         return
     for path in _rego_files(tree, folder):
+        if tree.full:
+            return
         try:
             package = _package(tree.read(path))
         except FileRefused as refused:

@@ -108,15 +108,20 @@ def test_names_that_differ_only_in_capitals_collide(small: Path) -> None:
     assert "name-case-collision" in codes(small)
 
 
-def test_a_file_name_cannot_forge_lines(small: Path) -> None:
-    (small / "orgs" / "a\nb:1:1: all is well.yaml").write_text("")
-    assert all("\n" not in str(mistake) for mistake in find_mistakes(small)[1])
+@pytest.mark.parametrize("folder", ["products", "plans", "orgs", "policies", "."])
+def test_a_name_cannot_forge_lines(small: Path, folder: str) -> None:
+    forged = "free\n\x1b[2Jall is well\u202e"
+    (small / folder / forged).mkdir()
+    (small / folder / f"{forged}.yaml").write_text((small / "plans" / "free.yaml").read_text())
+    org = (small / ORG).read_text()
+    (small / ORG).write_text(org.replace("orders: free", "frea: free") + '"a\\nb": 1\n"a\\nb": 1\n')
+    assert all(str(mistake).isprintable() for mistake in find_mistakes(small)[1])
 
 
 def test_a_file_name_that_is_no_text_is_shown_escaped(small: Path) -> None:
     (small / "orgs" / os.fsdecode(b"\xff.yaml")).write_text("")
     mistakes = find_mistakes(small)[1]
-    assert {mistake.file for mistake in mistakes} == {"gitops/orgs/\\xff.yaml"}
+    assert {mistake.file for mistake in mistakes} == {"gitops/orgs/\\udcff.yaml"}
     assert all(str(mistake).encode() for mistake in mistakes)
 
 

@@ -35,7 +35,15 @@ def test_a_product_knows_its_folder() -> None:
 def test_the_key_set_of_a_product_is_read_from_its_file() -> None:
     jwt = load_catalog(EXAMPLE).products["staff-payslips"].spec.auth.jwt
     assert jwt is not None
-    assert jwt.jwks == (EXAMPLE / "products" / "staff-payslips" / "jwks.json").read_text()
+    assert json.loads(jwt.jwks or "") == json.loads((EXAMPLE / "products" / "staff-payslips" / "jwks.json").read_text())
+
+
+def test_a_key_set_that_repeats_a_member_has_one_reading(example: Path) -> None:
+    file = example / "products" / "staff-payslips" / "jwks.json"
+    file.write_text(file.read_text().replace('"kid": "demo-1"', '"kid": "other", "kid": "demo-1"'))
+    jwt = load_catalog(example).products["staff-payslips"].spec.auth.jwt
+    assert jwt is not None
+    assert "other" not in (jwt.jwks or "")
 
 
 def test_a_spec_survives_json() -> None:
@@ -71,6 +79,14 @@ def test_a_tree_that_is_not_there_is_a_mistake(tmp_path: Path, missing: str) -> 
 def test_a_file_for_a_tree_is_a_mistake(tmp_path: Path) -> None:
     (tmp_path / "gitops").write_text("")
     assert [mistake.code for mistake in find_mistakes(tmp_path / "gitops")[1]] == ["tree-missing"]
+
+
+def test_a_working_folder_that_is_gone_is_a_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert [mistake.code for mistake in find_mistakes(Path("gitops"))[1]] == ["tree-missing"]
 
 
 def test_an_empty_folder_lacks_the_three_folders(tmp_path: Path) -> None:
