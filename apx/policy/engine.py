@@ -25,8 +25,17 @@ _SETTINGS = "epoch;speed;mvp+bulk+multivalue+signext;stack=512k;v1"
 """What `_configured` chooses; part of the name of every file with native code."""
 
 
-@cache
 def engine() -> Engine:
+    """Return this process's one engine: modules and instances of two do not go together. For any thread."""
+    with _engine_lock:  # `cache` alone lets two threads make one each
+        return _engine()
+
+
+_engine_lock = threading.Lock()
+
+
+@cache
+def _engine() -> Engine:
     """Return the process's engine."""
     return Engine(_configured())
 
@@ -61,6 +70,11 @@ def load_module(wasm: bytes, cache_dir: Path | None) -> Module:
         module = _from_cache(wasm, digest, PrivateFolder(cache_dir)) if cache_dir else _compile(wasm)
         _modules[digest] = module
     return module
+
+
+def forget_modules() -> None:
+    """Let modules be loaded anew; those in use go on."""
+    _modules.clear()
 
 
 def _compile(wasm: bytes) -> Module:
