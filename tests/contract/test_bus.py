@@ -212,8 +212,23 @@ class TestLeases:
         [request_id] = await publish(bus)
         first = await take_one(bus)
         second = await take_one(bus)
-        assert (second.envelope.id, second.attempt) == (request_id, 2)
+        assert (second.envelope.id, second.attempt, second.crashes) == (request_id, 2, 1)
         assert second.fence > first.fence
+
+    async def test_a_retry_is_no_crash(self, bus: Bus) -> None:
+        await publish(bus)
+        await bus.settle([Settlement(delivery=await take_one(bus), retry_after_s=0)])
+        second = await take_one(bus)
+        assert (second.attempt, second.crashes) == (2, 0)
+        third = await take_one(bus)
+        assert (third.attempt, third.crashes) == (3, 1)
+
+    async def test_the_next_request_starts_without_the_crashes_of_the_last(self, bus: Bus) -> None:
+        await publish(bus, 2)
+        await take_one(bus)
+        [settled] = await bus.settle([done(await take_one(bus), take_next=True)])
+        assert settled.next is not None
+        assert (settled.next.attempt, settled.next.crashes) == (1, 0)
 
     async def test_a_stale_worker_is_refused(self, bus: Bus, results: ResultStore) -> None:
         await publish(bus)
@@ -264,6 +279,15 @@ class TestLeases:
         once = await bus.settle([done(delivery, take_next=True)])
         again = await bus.settle([done(delivery, take_next=True)])
         assert once == again
+        assert once[0].next is not None
+
+    async def test_a_settlement_after_a_cancellation_may_be_repeated(self, bus: Bus, results: ResultStore) -> None:
+        await publish(bus, 2)
+        delivery = await take_one(bus)
+        await results.put_if_absent(result(delivery, "cancelled"))
+        once = await bus.settle([done(delivery, take_next=True)])
+        assert await bus.settle([done(delivery, take_next=True)]) == once
+        assert not once[0].counted
         assert once[0].next is not None
 
     async def test_a_retry_may_be_repeated(self, bus: Bus) -> None:

@@ -29,6 +29,7 @@ class _Lane:
         self.owner = owner
         self.queue: deque[Envelope] = deque()
         self.attempts = 0
+        self.crashes = 0
         self.fence: int | None = None
         self.last_fence = 0
         self.expires = 0.0
@@ -187,11 +188,11 @@ class MemoryBus:
         lane.expires = self._clock.time() + self._lease_s
         head, now_ms = lane.queue[0], int(self._clock.time() * 1000)
         self._results.progress(head.id, Progress(state="running", started_ms=now_ms, attempt=lane.attempts))
-        return Delivery(envelope=head, attempt=lane.attempts, fence=fence)
+        return _delivery(lane, fence)
 
     def _drop_head(self, lane: _Lane) -> None:
         head = lane.queue.popleft()
-        lane.attempts = 0
+        lane.attempts, lane.crashes = 0, 0
         self._results.progress(head.id, None)
         if not lane.queue:
             lane.fence = None
@@ -202,6 +203,7 @@ class MemoryBus:
         for lane in list(self._lanes.values()):
             if lane.fence is not None and lane.expires <= now:
                 lane.fence, lane.last_fence = None, 0
+                lane.crashes += 1
                 self._wait_again(lane)
                 self._offer(lane, first=True)
             elif lane.due is not None and lane.due <= now:
@@ -251,11 +253,10 @@ class MemoryBus:
         if settlement.result is None:
             same = lane is not None and lane.fence is None and lane.last_fence == delivery.fence
             return Settled(counted=same and lane is not None and lane.queue[0].id == delivery.envelope.id)
-        if self._results.fence(delivery.envelope.id) != delivery.fence:
-            return Settled(counted=False)
+        counted = self._results.fence(delivery.envelope.id) == delivery.fence
         if not settlement.take_next or lane is None or lane.fence != delivery.fence:
-            return Settled(counted=True)
-        return Settled(True, Delivery(envelope=lane.queue[0], attempt=lane.attempts, fence=delivery.fence))  # noqa: FBT003
+            return Settled(counted)
+        return Settled(counted, _delivery(lane, delivery.fence))
 
     def _finish(self, lane: _Lane, settlement: Settlement, result: Result) -> Settled:
         delivery = settlement.delivery
@@ -288,3 +289,7 @@ class MemoryBus:
             at_ms=at_ms,
         )
         self._letters.append(letter)
+
+
+def _delivery(lane: _Lane, fence: int) -> Delivery:
+    return Delivery(envelope=lane.queue[0], attempt=lane.attempts, fence=fence, crashes=lane.crashes)

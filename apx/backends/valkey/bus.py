@@ -252,5 +252,5 @@ def _letter_of(settlement: Settlement) -> bytes:
     return _encode(letter)
 
 
-def _delivery(envelope: bytes, attempt: int, fence: int) -> Delivery:
-    return Delivery(envelope=_envelope(envelope), attempt=attempt, fence=fence)
+def _delivery(envelope: bytes, attempt: int, fence: int, crashes: int) -> Delivery:
+    return Delivery(envelope=_envelope(envelope), attempt=attempt, fence=fence, crashes=crashes)

@@ -7,7 +7,7 @@
 --   apx:q:lane:P:O:L       LIST of envelopes, `id SPACE msgpack`; the head stays until it is settled
 -- A lane that is not empty is in exactly one of: its org's ready lanes, apx:q:leases, apx:q:delayed.
 --   apx:q:state:P:O:L      HASH f fence of the lease or 0, p fence before it was handed back, h id of the head under
---                               way, n attempts of the head, q requests in this turn, b begin of the turn (ms)
+--                               way, n attempts and c crashes of the head, q requests in this turn, b begin of the turn (ms)
 --   apx:q:leases, :delayed ZSET of lanes by the time (ms, server's clock) of expiry, of the next attempt
 --   apx:q:inflight, :depth HASH of counts by P and P:O; a field is gone at 0
 --   apx:q:running          HASH id -> `started_ms:attempt` (0: it waits for the next attempt)
@@ -89,9 +89,9 @@ local function fence_of(id)
   return string.match(head, '^(%d+)\n')
 end
 
--- Start the head's next attempt under `fence`, after so many `attempts`, dropping heads that have a result already (cancelled while they waited).
--- Returns {envelope, attempt, fence}; else nil, and whether the lane still has something (many were dropped).
-local function start_head(lane, product, org, fence, attempts, now, lease_ms, turn, begin)
+-- Start the head's next attempt under `fence`, after so many `attempts` and `crashes`, dropping heads that have a result already (cancelled while they waited).
+-- Returns {envelope, attempt, fence, crashes}; else nil, and whether the lane still has something (many were dropped).
+local function start_head(lane, product, org, fence, attempts, crashes, now, lease_ms, turn, begin)
   for _ = 1, DROPS do
     local head = call('LINDEX', LANE .. lane, 0)
     if not head then
@@ -102,14 +102,14 @@ local function start_head(lane, product, org, fence, attempts, now, lease_ms, tu
     local id = string.sub(head, 1, space - 1)
     if call('EXISTS', RESULT .. id) == 0 then
       attempts = attempts + 1
-      call('HSET', STATE .. lane, 'f', fence, 'h', id, 'n', attempts, 'q', turn, 'b', begin)
+      call('HSET', STATE .. lane, 'f', fence, 'h', id, 'n', attempts, 'c', crashes, 'q', turn, 'b', begin)
       leased[#leased + 1] = now + lease_ms
       leased[#leased + 1] = lane
       note_running(id, now, attempts)
-      return {string.sub(head, space + 1), attempts, fence}
+      return {string.sub(head, space + 1), attempts, fence, crashes}
     end
     drop_head(lane, product, org, id)
-    attempts = 0
+    attempts, crashes = 0, 0
   end
   call('DEL', STATE .. lane)
   return nil, true

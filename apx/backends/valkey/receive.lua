@@ -13,6 +13,7 @@ for _, lane in ipairs(call('ZRANGEBYSCORE', LEASES, '-inf', now, 'LIMIT', 0, 100
   call('ZREM', LEASES, lane)
   local state = call('HMGET', STATE .. lane, 'h', 'n')
   call('HSET', STATE .. lane, 'f', 0, 'p', 0)
+  call('HINCRBY', STATE .. lane, 'c', 1)
   note_running(state[1], 0, state[2])
   leave(product, org)
   offer_lane(product, org, lane, true)
@@ -40,8 +41,9 @@ local function take_turn(product, org)
   local owned = product .. ':' .. org
   local lane = call('LPOP', LANES .. owned)
   local fence = call('INCR', FENCE)
-  local attempts = tonumber(call('HGET', STATE .. lane, 'n') or 0)
-  local delivery, more = start_head(lane, product, org, fence, attempts, now, lease_ms, 1, now)
+  local state = call('HMGET', STATE .. lane, 'n', 'c')
+  local attempts, crashes = tonumber(state[1] or 0), tonumber(state[2] or 0)
+  local delivery, more = start_head(lane, product, org, fence, attempts, crashes, now, lease_ms, 1, now)
   if more then call('RPUSH', LANES .. owned, lane) end
   if call('LLEN', LANES .. owned) > 0 then call('RPUSH', RING .. product, org) end
   if delivery then

@@ -40,6 +40,9 @@ class ValkeyResults:
         self._append = Script(client, "append", prelude="lanes")
         self._follow = Script(client, "follow", prelude="lanes")
         self._reading: Batcher[str, Result | Progress | None] = Batcher(self._read_batch, most=128)
+        self._concluding: Batcher[Result, Result] = Batcher(
+            self._conclude_batch, most=128, size=lambda result: len(result.body)
+        )
         self._appending: Batcher[tuple[str, str, str], None] = Batcher(
             self._append_batch, most=128, size=lambda entry: len(entry[2])
         )
@@ -62,9 +65,7 @@ class ValkeyResults:
 
     async def put_if_absent(self, result: Result) -> Result:
         """Write a terminal state unless there is one; return the one that stands."""
-        retention_ms = max(1000, int(result.retention_s * 1000))
-        stands = await self._conclude.repeat(result.id, _encode(result), retention_ms)
-        return _stored(stands) if stands else result
+        return await self._concluding(result)
 
     async def append_event(self, request_id: str, kind: Literal["chunk", "restart"], data: str) -> None:
         """Add to the request's event stream; nothing is added after its result."""
@@ -90,8 +91,8 @@ class ValkeyResults:
 
     async def aclose(self) -> None:
         """Stop listening; the client stays open."""
-        await self._reading.aclose()
-        await self._appending.aclose()
+        for batcher in (self._reading, self._concluding, self._appending):
+            await batcher.aclose()
         await self._notices.aclose()
 
     async def _read_batch(self, ids: Sequence[str]) -> list[Result | Progress | None]:
@@ -100,6 +101,11 @@ class ValkeyResults:
             _stored(result) if result else _progress(progress)
             for result, progress in zip(found[::2], found[1::2], strict=True)
         ]
+
+    async def _conclude_batch(self, results: Sequence[Result]) -> list[Result]:
+        args = [part for r in results for part in (r.id, _encode(r), max(1000, int(r.retention_s * 1000)))]
+        standing = await self._conclude.repeat(*args)
+        return [_stored(value) if value else mine for mine, value in zip(results, standing, strict=True)]
 
     async def _append_batch(self, entries: Sequence[tuple[str, str, str]]) -> list[None]:
         await self._append(MOST_EVENTS, EVENTS_TTL_S * 1000, *(part for entry in entries for part in entry))

@@ -1,6 +1,6 @@
 -- End attempts. ARGV: lease_ms, then eight for each settlement (see bus.py): lane, id, fence, what, result,
 -- retention_ms, retry_ms, dead letter. `what` is 'result', 'next' (a result, and go on with the lane), 'retry', 'release'.
--- Returns for each {counted} or {1, envelope, attempt, fence} with the lane's next under the same lease.
+-- Returns for each {counted} or {1, envelope, attempt, fence, crashes} with the lane's next under the same lease.
 local lease_ms = tonumber(ARGV[1])
 local now = now_ms()
 
@@ -19,7 +19,7 @@ end
 local function go_on(lane, product, org, state, want_next)
   local turn, begin = tonumber(state[4]), tonumber(state[5])
   if want_next and may_go_on(product .. ':' .. org, turn, begin) then
-    local delivery, more = start_head(lane, product, org, state[1], 0, now, lease_ms, turn + 1, begin)
+    local delivery, more = start_head(lane, product, org, state[1], 0, 0, now, lease_ms, turn + 1, begin)
     if delivery then return delivery end
     if more then return hand_back(lane, product, org, false) end
   elseif call('EXISTS', LANE .. lane) == 1 then
@@ -67,17 +67,17 @@ local function again(lane, state, at)
   if what == 'retry' or what == 'release' then
     return state[6] == fence and state[2] == id and state[1] == '0'
   end
-  if fence_of(id) ~= fence then return false end
-  if what ~= 'next' or state[1] ~= fence then return true end
+  local counted = fence_of(id) == fence
+  if what ~= 'next' or state[1] ~= fence then return counted end
   local head = call('LINDEX', LANE .. lane, 0)
   local space = string.find(head, ' ', 1, true)
-  return true, {string.sub(head, space + 1), tonumber(state[3]), tonumber(fence)}
+  return counted, {string.sub(head, space + 1), tonumber(state[3]), fence, state[7]}
 end
 
 local function settle(at)
   local lane, id, fence, what = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
   local product, org = owner(lane)
-  local state = call('HMGET', STATE .. lane, 'f', 'h', 'n', 'q', 'b', 'p')
+  local state = call('HMGET', STATE .. lane, 'f', 'h', 'n', 'q', 'b', 'p', 'c')
   if state[1] ~= fence or state[2] ~= id then return again(lane, state, at) end
   if what == 'result' or what == 'next' then return finish(lane, product, org, state, at) end
   if call('EXISTS', RESULT .. id) == 0 then
@@ -93,7 +93,7 @@ local settled = {}
 for at = 2, #ARGV, 8 do
   local counted, following = settle(at)
   local answer = {counted and 1 or 0}
-  if following then answer = {answer[1], following[1], following[2], tonumber(following[3])} end
+  if following then answer = {answer[1], following[1], following[2], tonumber(following[3]), tonumber(following[4])} end
   settled[#settled + 1] = answer
 end
 write_shared(true)
