@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from apx.catalog.document import Document
+from apx.catalog.document import read_document
 from apx.catalog.findings import Findings
 from apx.catalog.mistakes import MOST_MISTAKES, Mistake
 from apx.catalog.model import Catalog, Org, Plan, Product, ProductSpec
 from apx.catalog.product_checks import check_product
 from apx.catalog.resources import OrgResource, PlanResource, ProductResource
 from apx.catalog.structure import R, structure
-from apx.catalog.tree import Tree, read_tree
+from apx.catalog.tree import Source, Tree, read_tree
 from apx.catalog.tree_checks import check_base_paths, check_entitlements, check_name, check_plans
 from apx.errors import InvalidCatalog
 
@@ -87,10 +87,14 @@ class _Reading:
             orgs={name: Org(name=name, spec=org.spec) for name, (org, _) in self._orgs.items()},
         )
 
-    def _read(self, documents: dict[str, Document | None], kind: type[R], place: str) -> dict[str, tuple[R, Findings]]:
+    def _read(self, sources: dict[str, Source | None], kind: type[R], place: str) -> dict[str, tuple[R, Findings]]:
         read = {}
-        for name, document in documents.items():
-            if document is None or self._enough:
+        for name, source in sources.items():
+            if source is None or self._enough:
+                continue
+            document, mistakes = read_document(*source)
+            self.mistakes += mistakes
+            if document is None:
                 continue
             structured = structure(document, kind)
             self.mistakes += structured.mistakes

@@ -13,8 +13,8 @@ import stat
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
-from apx.catalog.document import Document, read_document
 from apx.catalog.mistakes import MOST_MISTAKES, Mistake, did_you_mean
 
 MOST_FILE_BYTES = 1_048_576
@@ -34,14 +34,23 @@ class FileRefused(Exception):
         self.code = code
 
 
+class Source(NamedTuple):
+    """The bytes of one YAML file."""
+
+    file: str
+    raw: bytes
+    modeline: str
+    """What the first line has to be."""
+
+
 class Tree:
-    """The documents of a tree by kind and name (None: unreadable, but there), its Rego packages, its mistakes."""
+    """The files of a tree by kind and name (None: unreadable, but there), its Rego packages, its mistakes."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.products: dict[str, Document | None] = {}
-        self.plans: dict[str, Document | None] = {}
-        self.orgs: dict[str, Document | None] = {}
+        self.products: dict[str, Source | None] = {}
+        self.plans: dict[str, Source | None] = {}
+        self.orgs: dict[str, Source | None] = {}
         self.packages: dict[str, str] = {}
         """Rego package → the first file that declares it (tests aside)."""
         self.mistakes: list[Mistake] = []
@@ -148,7 +157,7 @@ def _read_product(tree: Tree, folder: Path) -> None:
         tree.add(folder, "product-missing", "the folder has no product.yaml: write it or remove the folder")
 
 
-def _read_flat(tree: Tree, folder: Path, into: dict[str, Document | None], kind: str) -> None:
+def _read_flat(tree: Tree, folder: Path, into: dict[str, Source | None], kind: str) -> None:
     if not _is_folder(folder):
         return
     entries = tree.entries(folder)
@@ -165,15 +174,13 @@ def _read_flat(tree: Tree, folder: Path, into: dict[str, Document | None], kind:
             )
 
 
-def _read(tree: Tree, path: Path, schema: str) -> Document | None:
+def _read(tree: Tree, path: Path, schema: str) -> Source | None:
     try:
         raw = tree.read(path)
     except FileRefused as refused:
         tree.add(path, refused.code, str(refused))
         return None
-    document, mistakes = read_document(tree.label(path), raw, f"# yaml-language-server: $schema={schema}")
-    tree.mistakes += mistakes
-    return document
+    return Source(tree.label(path), raw, f"# yaml-language-server: $schema={schema}")
 
 
 def _read_policies(tree: Tree, folder: Path) -> None:

@@ -14,7 +14,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apx.catalog.document import Document
+from apx.catalog.document import Document, read_document
 from apx.catalog.resources import OrgResource, PlanResource, ProductResource
 from apx.catalog.schema import as_text, schema_of
 from apx.catalog.structure import structure
@@ -43,7 +43,8 @@ def loader_takes(kind: str, value: Any) -> bool:
 def documents(root: Path) -> list[tuple[str, Document]]:
     tree = read_tree(root)
     found = [("product", tree.products), ("plan", tree.plans), ("org", tree.orgs)]
-    return [(kind, document) for kind, all_ in found for document in all_.values() if document is not None]
+    read = [(kind, read_document(*source)[0]) for kind, sources in found for source in sources.values() if source]
+    return [(kind, document) for kind, document in read if document]
 
 
 @pytest.mark.parametrize("kind", KINDS)
