@@ -121,7 +121,7 @@ def _warnings(opa: Opa, folder: Path, sources: Closure) -> list[str]:
     """Say so when `decision` may be undefined: at run time that is a deny with `policy-undefined`."""
     for source in sources.own:
         parsed = opa.run(["parse", "--format", "json", source.name], cwd=folder)
-        rules = msgspec.json.decode(parsed.stdout).get("rules", []) if parsed.status == 0 else []
+        rules = json.loads(parsed.stdout).get("rules", []) if parsed.status == 0 else []
         if any(_is_total(rule) for rule in rules):
             return []
     return [f"package {sources.package}: decision may be undefined, which denies; add `default decision := …`"]

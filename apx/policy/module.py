@@ -10,7 +10,6 @@ from apx.errors import ReleaseRejected
 from apx.policy.engine import load_module
 from apx.policy.hosts import IMPORTS
 from apx.policy.instance import FUNCTIONS, Instance
-from apx.policy.stopped import Stopped
 
 MAX_MEMORY_BYTES = 16 * 1024 * 1024
 START_LIMIT_S = 1.0
@@ -50,8 +49,8 @@ def start(module: Module, data: bytes, *, max_memory_bytes: int, time_limit_s: f
     """Start a module with its data. Raises `ReleaseRejected`."""
     try:
         instance = Instance(module, data, max_memory_bytes=max_memory_bytes, time_limit_s=time_limit_s)
-    except Stopped as stopped:
-        raise ReleaseRejected(f"the policy's module does not start: {stopped}") from stopped
+    except Exception as error:  # Stopped, or whatever a module that is not opa's makes of the set-up
+        raise ReleaseRejected(f"the policy's module does not start: {error}") from error
     major, minor = instance.abi
     if major == _ABI and minor in _ABI_MINOR:
         return instance
