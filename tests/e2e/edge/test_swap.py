@@ -196,3 +196,22 @@ async def _load(world: World, *, for_s: float) -> tuple[list[int], int]:
         sessions = [await stack.enter_async_context(aiohttp.ClientSession(trace_configs=[trace])) for _ in range(6)]
         await asyncio.gather(*map(caller, sessions))
     return statuses, opened
+
+
+def test_tokens_that_cannot_be_verified_pass_nowhere() -> None:
+    """A file of issuers that Envoy refuses at its start leaves no verifier: products with tokens are then closed."""
+    world = World()
+    try:
+        world.envoy.kill()
+        world.envoy.wait(10)
+        world.loop.run(
+            Files(world.settings).publish(world.render([manifest("letters", mode="async", jwt=tokens.asked())]))
+        )
+        replace_file(world.settings.folder / "filters.json", b'{"version_info":"x","resources":[{"@type":"nothing"}]}')
+        world.start_envoy()
+        world.forget()
+        for token in (tokens.good(), tokens.bad()["another key"]):
+            assert _status(world, token) >= 500
+        assert not world.router.seen
+    finally:
+        world.close()

@@ -43,8 +43,11 @@ class World:
         self.log = (self.home / "envoy.log").open("wb")
         prepare(self.settings)
         self.loop.run(self.router.listen(self.settings.router_path))
+        self.start_envoy()
+
+    def start_envoy(self) -> None:
         self.envoy = subprocess.Popen(envoy_command(self.settings), stdout=self.log, stderr=subprocess.STDOUT)
-        until(self._listens, within_s=20)
+        until(self._listens, within_s=30)
 
     @property
     def url(self) -> str:
