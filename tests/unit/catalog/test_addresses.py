@@ -3,7 +3,7 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv6Address
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from apx.catalog.addresses import is_public, read_ipv4
@@ -75,6 +75,7 @@ def test_what_is_no_address_is_not_public(text: str) -> None:
     assert not is_public(text)
 
 
+@settings(deadline=None)
 @given(st.ip_addresses(v=4))
 def test_an_address_carried_inside_another_is_never_more_public_than_itself(address: IPv4Address) -> None:
     number = int(address)
@@ -82,6 +83,7 @@ def test_an_address_carried_inside_another_is_never_more_public_than_itself(addr
     assert not any(is_public(IPv6Address(carrier)) for carrier in carriers) or is_public(address)
 
 
+@settings(deadline=None)
 @given(st.ip_addresses())
 def test_nothing_that_the_library_calls_private_is_public(address: IPv4Address | IPv6Address) -> None:
     if not address.is_global or address.is_multicast:

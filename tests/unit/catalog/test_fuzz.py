@@ -93,6 +93,7 @@ def test_a_damaged_example_is_judged_and_never_raises(
         assert mistake.column >= 1
 
 
+@settings(deadline=None)
 @given(st.one_of(st.binary(max_size=200), st.text(max_size=200).map(lambda text: text.encode(errors="surrogatepass"))))
 def test_any_bytes_are_a_document_or_mistakes(raw: bytes) -> None:
     document, mistakes = read_document("file", raw, "# modeline")
@@ -106,6 +107,7 @@ VALUES = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(VALUES, st.sampled_from([ProductResource, PlanResource, OrgResource]))
 def test_any_value_is_structured_or_has_mistakes(value: object, kind: type[PlanResource]) -> None:
     document, _ = read_document("file", yaml.safe_dump(value, allow_unicode=True).encode(), "# modeline")
@@ -114,6 +116,7 @@ def test_any_value_is_structured_or_has_mistakes(value: object, kind: type[PlanR
         assert structured.mistakes
 
 
+@settings(deadline=None)
 @given(st.text("/[]abc019xf_%.;:@?#\\ é", max_size=30), st.sampled_from(["", "http://", "https://["]))
 def test_any_text_is_an_address_or_is_refused(text: str, before: str) -> None:
     try:

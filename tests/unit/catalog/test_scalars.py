@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from apx.catalog.scalars import NumberRefused, resolve_plain
@@ -62,6 +62,7 @@ def test_a_number_that_could_be_misread_is_refused(text: str, code: str) -> None
     assert len(str(raised.value)) < 200
 
 
+@settings(deadline=None)
 @given(st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False))
 def test_every_number_that_yaml_writes_is_read_back(number: float) -> None:
     assert resolve_plain(yaml.safe_dump(number).partition("\n")[0]) == number

@@ -11,7 +11,7 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from apx.catalog.document import Document, read_document
@@ -125,6 +125,7 @@ def places(value: Any) -> list[list[Any]]:
     return [path for step, inner in below for path in ([step], *([step, *rest] for rest in places(inner)))]
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_editors_and_loader_agree_on_any_change_of_an_example(data: st.DataObject) -> None:
     kind, document = data.draw(st.sampled_from(EXAMPLES))

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from apx.catalog.urls import UrlRefused, read_url
@@ -70,6 +70,7 @@ def test_what_two_readers_could_read_differently_is_refused(text: str, code: str
     assert raised.value.code == code
 
 
+@settings(deadline=None)
 @given(st.ip_addresses(v=4), st.sampled_from(["{}", "0x{:x}", "0{:o}"]))
 def test_no_way_to_write_a_number_hides_an_address(address: object, form: str) -> None:
     text = form.format(int(address))  # type: ignore[call-overload]  # hypothesis gives one union for both versions
