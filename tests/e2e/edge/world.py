@@ -47,7 +47,11 @@ class World:
 
     def start_envoy(self) -> None:
         self.envoy = subprocess.Popen(envoy_command(self.settings), stdout=self.log, stderr=subprocess.STDOUT)
-        until(self._listens, within_s=30)
+        try:
+            until(self._listens, within_s=30)
+        except BaseException:
+            self.envoy.kill()
+            raise
 
     @property
     def url(self) -> str:
