@@ -9,15 +9,16 @@ import structlog
 
 from apx.admission.admit import Admitted, LiveProduct, Refused, admit
 from apx.admission.identity import Identity
+from apx.admission.keys import KeyRecord
 from apx.admission.routes import BasePaths
 from apx.clock import Clock
-from apx.errors import ApxError
+from apx.errors import ApxError, Unavailable
 from apx.limits.bucket import Buckets
 from apx.requests.model import Progress, Result
 from apx.telemetry import metrics
 from apx.telemetry.tracing import child
 from services.router import operation, prefer, replies
-from services.router.accept import AcceptedCall, Acceptor
+from services.router.accept import Accepted, AcceptedCall, Acceptor
 from services.router.asgi import (
     BodyTooLarge,
     ClientGone,
@@ -26,6 +27,7 @@ from services.router.asgi import (
     Scope,
     Send,
     decode_headers,
+    only,
     read_body,
     send_reply,
 )
@@ -35,6 +37,7 @@ from services.router.requests_api import RequestsApi
 
 _ADMIT = "/-/admit"
 _REQUESTS = "/v1/requests/"
+_ACCEPTED = Progress(state="accepted")
 _log = structlog.get_logger(__name__)
 
 
@@ -75,7 +78,7 @@ class Router:
         if path in ("/healthz", "/readyz"):
             return await send_reply(send, self._health(path))
         headers = decode_headers(scope["headers"])
-        exchange = Exchange(scope, headers or {}, path, self._clock)
+        exchange = Exchange(scope, headers or only(scope["headers"], b"x-request-id"), path, self._clock)
         try:
             with exchange.span():
                 await self._answer(exchange, headers, path, receive, send)
@@ -115,11 +118,14 @@ class Router:
         exchange.product, exchange.release = target.product.name, target.product.digest
         if target.product.spec.mode != "async":
             return _moving(exchange.product)
+        caller = await self._caller(exchange, target)
+        if isinstance(caller, Refused):  # the body of a stranger is never read
+            return caller
         try:
-            body = await read_body(receive, target.match.route.max_body_bytes)
+            body = await read_body(receive, exchange.headers, target.match.route.max_body_bytes)
         except BodyTooLarge:
             return Refused(status=413, code="body-too-large", detail="The body is larger than this route allows.")
-        admitted = await self._judge(exchange, target, body)
+        admitted = self._judge(exchange, target, caller, body)
         if isinstance(admitted, Refused):
             return admitted
         return admitted, AcceptedCall(
@@ -131,12 +137,16 @@ class Router:
             traceparent=child(exchange.traceparent),
         )
 
-    async def _judge(self, exchange: Exchange, target: Target, body: bytes) -> Admitted | Refused:
+    async def _caller(self, exchange: Exchange, target: Target) -> KeyRecord | Refused:
         bearer_is_jwt = target.product.spec.auth.jwt is not None
         caller = await find_caller(self._identity, exchange.headers, exchange.query, bearer_is_jwt=bearer_is_jwt)
         if isinstance(caller, Refused):
-            return self._count(exchange, caller)
+            self._count(exchange, caller)
+            return caller
         exchange.caller = caller
+        return caller
+
+    def _judge(self, exchange: Exchange, target: Target, caller: KeyRecord, body: bytes) -> Admitted | Refused:
         call = call_of(target, exchange.method, exchange.query, exchange.headers, body)
         if isinstance(call, Refused):
             return self._count(exchange, call)
@@ -158,17 +168,29 @@ class Router:
         metrics.ACCEPT_DURATION.observe(self._clock.monotonic() - exchange.started, exchange.product)
         wish = prefer.parse(exchange.headers.get("prefer"), self._longest_wait_s)
         fields = (*limits, ("preference-applied", wish.applied)) if wish.applied else limits
-        progress: Progress = Progress(state="accepted")
-        if wish.wait_s or accepted.duplicate:
-            current = await self._requests.current_of(accepted.id, wish.wait_s)
-            if isinstance(current, Result) and wish.wait_s:
-                place = ("content-location", f"{operation.location(accepted.id)}/result")
-                return await self._requests.reply_with_result(exchange, current, (*fields, place), send)
-            if isinstance(current, Result):
-                return await exchange.reply(send, _accepted(operation.finished(current), fields))
-            progress = current or progress
-        document = operation.pending(accepted.id, exchange.product, exchange.release, accepted.accepted_ms, progress)
+        current = await self._known(accepted, wish.wait_s)
+        if current is None:
+            return await exchange.reply(send, operation.gone(exchange.request_id))
+        if isinstance(current, Result) and wish.wait_s:
+            place = ("content-location", f"{operation.location(accepted.id)}/result")
+            return await self._requests.reply_with_result(exchange, current, (*fields, place), send)
+        if isinstance(current, Result):
+            return await exchange.reply(send, _accepted(operation.finished(current), fields))
+        document = (
+            self._requests.pending(accepted.id, current)
+            if accepted.duplicate
+            else operation.pending(accepted.id, exchange.product, exchange.release, accepted.accepted_ms, current)
+        )
         return await exchange.reply(send, _accepted(document, (*fields, ("retry-after", "1"))))
+
+    async def _known(self, accepted: Accepted, wait_s: float) -> Result | Progress | None:
+        """Return what has become of an accepted request; a store that cannot be asked takes nothing back."""
+        if not wait_s and not accepted.duplicate:
+            return _ACCEPTED
+        try:
+            return await self._requests.current_of(accepted.id, wait_s)
+        except Unavailable:
+            return _ACCEPTED
 
     async def _admit_sync(self, exchange: Exchange, path: str) -> Reply:
         """Answer the edge's question (ext_authz): 200 with the fields for the backend, or the refusal to pass on."""
@@ -179,7 +201,10 @@ class Router:
         exchange.product, exchange.release = target.product.name, target.product.digest
         if target.product.spec.mode != "sync":
             return replies.refused(_moving(exchange.product), exchange.request_id)
-        admitted = await self._judge(exchange, target, b"")
+        caller = await self._caller(exchange, target)
+        if isinstance(caller, Refused):
+            return replies.refused(caller, exchange.request_id)
+        admitted = self._judge(exchange, target, caller, b"")
         if isinstance(admitted, Refused):
             return replies.refused(admitted, exchange.request_id)
         fields = (

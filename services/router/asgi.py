@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any
 
 import msgspec
@@ -11,6 +11,10 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 HeaderList = list[tuple[bytes, bytes]]
+
+
+_MOST_DIGITS = 19
+"""Of a length that fits 63 bits."""
 
 
 class BodyTooLarge(Exception):
@@ -31,8 +35,14 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     """The problem's code, for the log and the metrics."""
 
 
-async def read_body(receive: Receive, most_bytes: int) -> bytes:
-    """Return the whole body. Raises `BodyTooLarge` as soon as it is one byte too long, `ClientGone`."""
+async def read_body(receive: Receive, headers: Mapping[str, str], most_bytes: int) -> bytes:
+    """Return the whole body.
+
+    Raises `BodyTooLarge` where it is declared too long, or as soon as it is one byte too long; `ClientGone`.
+    """
+    declared = headers.get("content-length", "")
+    if declared.isdecimal() and (len(declared) > _MOST_DIGITS or int(declared) > most_bytes):
+        raise BodyTooLarge
     message = await receive()
     if message["type"] == "http.disconnect":
         raise ClientGone
@@ -77,6 +87,11 @@ def decode_headers(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str] | Non
         else:
             fields[name] = raw_value.decode("latin-1")
     return fields
+
+
+def only(pairs: Iterable[tuple[bytes, bytes]], wanted: bytes) -> dict[str, str]:
+    """Return one field of a request whose fields cannot be decoded as a whole."""
+    return decode_headers(pair for pair in pairs if pair[0] == wanted) or {}
 
 
 _ONCE = frozenset({"authorization", "x-api-key", "idempotency-key", "content-type", "x-apx-jwt-payload", "host"})

@@ -41,6 +41,7 @@ _PREFIXES = ("x-apx-", "x-envoy-", "x-forwarded-")
 
 def end_to_end(headers: Mapping[str, str], added: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     """Return the client's end-to-end fields without credentials (RFC 9110, section 7.6.1), then what is `added`."""
+    added = {name.lower(): value for name, value in added.items()}
     named = headers.get("connection")
     dropped = _DROPPED if named is None else _DROPPED | {name.strip().lower() for name in named.split(",")}
     fields = [

@@ -53,12 +53,17 @@ def finished(result: Result) -> dict[str, Any]:
     return document
 
 
-def without_answer(result: Result, request_id: str) -> Reply:
+def gone(request_id: str) -> Reply:
+    """Answer for a request whose result is no longer kept."""
+    return replies.problem(410, "request-gone", "The request's result is no longer kept.", request_id)
+
+
+def without_answer(result: Result, request_id: str, headers: replies.Headers) -> Reply:
     """Answer for the result of a request that has no answer of its backend."""
     status, code, detail = _GONE.get(result.state, (502, "backend-failed", "The backend did not answer."))
     if result.error is not None:
         code, detail = result.error.code, result.error.detail
-    return replies.problem(status, code, detail, request_id)
+    return replies.problem(status, code, detail, request_id, headers)
 
 
 def _times(**moments_ms: int | None) -> dict[str, str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import msgspec
 
@@ -82,6 +83,11 @@ class RequestsApi:
         receipt = self._receipts.verify(request_id)
         return None if receipt is None else await self.current(request_id, receipt, wait_s)
 
+    def pending(self, request_id: str, progress: Progress) -> dict[str, Any]:
+        """Return the document of a request of ours that has no result yet, as its own receipt tells it."""
+        receipt = self._receipts.verify(request_id)
+        return {} if receipt is None else self._pending(receipt, progress)
+
     async def current(self, request_id: str, receipt: Receipt, wait_s: float = 0.0) -> Result | Progress | None:
         """Return what is known of a request: its result, its progress, or None when its time is over."""
         if wait_s:
@@ -94,7 +100,7 @@ class RequestsApi:
     async def reply_with_result(self, exchange: Exchange, result: Result, headers: replies.Headers, send: Send) -> None:
         """Send what the backend answered: its status, its fields, its body, a large one piece by piece."""
         if result.status is None:
-            return await exchange.reply(send, operation.without_answer(result, exchange.request_id))
+            return await exchange.reply(send, operation.without_answer(result, exchange.request_id, headers))
         if result.blob is None:
             reply = Reply(status=result.status, headers=(*result.headers, *headers), body=result.body)
             return await exchange.reply(send, reply)
@@ -177,12 +183,14 @@ class RequestsApi:
         self, exchange: Exchange, asked: _Asked, current: Result | Progress | None, headers: replies.Headers = ()
     ) -> Reply:
         if current is None:
-            return replies.problem(410, "request-gone", "The request's result is no longer kept.", exchange.request_id)
+            return operation.gone(exchange.request_id)
         if isinstance(current, Result):
             return replies.json_reply(200, operation.finished(current), headers)
-        product, release = self._named(asked.receipt)
-        document = operation.pending(asked.id, product, release, asked.receipt.accepted_ms, current)
-        return replies.json_reply(200, document, (("retry-after", "1"), *headers))
+        return replies.json_reply(200, self._pending(asked.receipt, current), (("retry-after", "1"), *headers))
+
+    def _pending(self, receipt: Receipt, progress: Progress) -> dict[str, Any]:
+        product, release = self._named(receipt)
+        return operation.pending(receipt.id, product, release, receipt.accepted_ms, progress)
 
     def _unseen(self, request_id: str, receipt: Receipt) -> Result | Progress | None:
         """Return the state of a request that no store knows: the receipt proves that it was accepted.
