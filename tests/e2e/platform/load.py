@@ -51,11 +51,12 @@ async def _send(client: httpx.AsyncClient, platform: Platform, org: str, each: i
         ledger.append(Promise(org, number, answer.headers["location"]))
 
 
-async def collect_all(
-    platform: Platform, promises: Sequence[Promise], *, within_s: float
-) -> dict[Promise, dict[str, str]]:
+Documents = dict[Promise, dict[str, str]]
+
+
+async def collect_all(platform: Platform, promises: Sequence[Promise], *, within_s: float) -> Documents:
     """Return the final document of every promise; one that has none in time stays out."""
-    found: dict[Promise, dict[str, str]] = {}
+    found: Documents = {}
     limits = httpx.Limits(max_connections=32)
     gate = asyncio.Semaphore(32)
     async with httpx.AsyncClient(base_url=platform.edge, timeout=30, limits=limits, trust_env=False) as client:
