@@ -66,7 +66,8 @@ def _build(opa: Opa, root: Path, sources: Closure) -> CompiledPolicy:
             cwd=folder / "src",
         )
         if completed.status != 0:
-            raise PolicyRejected(_mistakes(opa, folder / "src", root) or f"{root}: {completed.stderr.strip()}")
+            said = (completed.stderr or completed.stdout.decode(errors="replace")).strip().removeprefix("error: ")
+            raise PolicyRejected(_mistakes(opa, folder / "src", root) or f"{root}: package {sources.package}: {said}")
         wasm, data = _unpack((folder / "out").read_bytes())
         return _describe(opa, folder / "src", sources, wasm, data)
 

@@ -18,7 +18,7 @@ import data.lib.plans
 default decision := {"allow": false, "reason": "no"}
 decision := {"allow": true, "reason": "ok", "cost": plans.cost(input.plan)} if not input.blocked
 """,
-    "orders/policy_test.rego": 'package orders_test\ntest_no if not data.orders.decision.allow with input as {"blocked": true}\n',
+    "orders/policy_test.rego": "package orders_test\ntest_no if not data.orders.decision.allow with input.blocked as 1\n",
     "orders/data.json": '{"unused": 1}',
     "lib/plans/plans.rego": "package lib.plans\ncost(name) := data.lib.plans.costs[name]\n",
     "lib/plans/data.yaml": "costs: {free: 1, pro: 0.5}\n",
@@ -128,7 +128,7 @@ def test_a_decision_that_may_be_undefined_is_warned_of(opa: Opa, tree: Path) -> 
     [
         ("package bad\ndecision := {\n", "bad/policy.rego:"),
         ("package bad\ndecision { 1 }\n", "bad/policy.rego:2:1: `if` keyword is required before rule body"),
-        ("package bad\ndecision := x if not x\n", "bad/policy.rego:2:1: var x is unsafe"),
+        ("package bad\ndecision := x if not x\n", "bad/policy.rego:2:18: var x is unsafe"),
         (
             "package bad\ndecision := a\na := b\nb := a\n",
             "rule data.bad.a is recursive: data.bad.a -> data.bad.b -> data.bad.a",
@@ -138,7 +138,7 @@ def test_a_decision_that_may_be_undefined_is_warned_of(opa: Opa, tree: Path) -> 
         ('package bad\ndecision := net.lookup_ip_addr("x")\n', "a decision makes no calls"),
         ('package bad\ndecision := rand.intn("x", 5)\n', "a decision is a function of its input"),
         ("package bad\ndecision := nothing(1)\n", "undefined function nothing"),
-        ("package bad\nallow := true\n", "decision"),
+        ("package bad\nallow := true\n", "does not refer to a rule"),
     ],
 )
 def test_what_cannot_be_built_is_rejected_with_its_place(opa: Opa, tree: Path, body: str, expected: str) -> None:
@@ -152,7 +152,7 @@ def test_all_mistakes_are_listed(opa: Opa, tree: Path) -> None:
 
 
 def test_an_unknown_package_names_those_that_there_are(opa: Opa, tree: Path) -> None:
-    with pytest.raises(PolicyRejected, match="there are: billing, lib.plans, orders"):
+    with pytest.raises(PolicyRejected, match=r"there are: billing, lib\.plans, orders"):
         compile_policy(opa, tree, "order")
 
 
@@ -173,7 +173,7 @@ def test_what_is_refused_is_not_among_the_capabilities() -> None:
     assert REFUSED.keys() & allowed_builtins() == set()
 
 
-def test_every_builtin_has_its_line_in_the_documentation(opa: Opa) -> None:
+def test_every_builtin_has_its_line_in_the_documentation() -> None:
     text = (ROOT / "docs" / "policy-builtins.md").read_text()
     missing = [name for name in sorted(allowed_builtins() | REFUSED.keys()) if f"`{name}`" not in text]
     assert missing == []

@@ -8,6 +8,7 @@ import pytest
 
 from apx.clock import ManualClock
 from apx.errors import ReleaseRejected
+from apx.policy import engine
 from apx.policy.compile import CompiledPolicy, compile_policy
 from apx.policy.evaluate import Evaluator
 from apx.policy.opa import Opa
@@ -32,9 +33,9 @@ def build(opa: Opa, cache_dir: Path, tmp_path: Path) -> Build:
 
 
 def _answering(build: Build, document: str) -> str:
-    policy = build(f"package gate\ndecision := {document}")
+    policy = build("package gate\ndecision := input.answer")
     evaluator = Evaluator(policy.wasm, policy.data, pure=True)
-    decision = evaluator.decide(b"{}")
+    decision = evaluator.decide(f'{{"answer": {document}}}'.encode())
     evaluator.close()
     assert decision.allow is not decision.failed
     return decision.reason
@@ -205,8 +206,6 @@ def test_more_evaluators_than_may_run_take_turns(build: Build, monkeypatch: pyte
 
 
 def test_native_code_is_read_back_and_a_damaged_file_is_compiled_anew(build: Build, tmp_path: Path) -> None:
-    from apx.policy import engine
-
     policy = build(GATE + "# another module\n")
     folder = tmp_path / "native"
     for damage in (False, False, True):

@@ -160,9 +160,9 @@ def test_a_module_that_is_not_opas_is_refused_when_it_is_loaded(wasm: bytes, bec
 
 def test_mutants_of_a_good_module_are_refused_or_sane(opa: Opa, cache_dir: Path) -> None:
     good = compile_policy(opa, Path(__file__).parent / "rego", "gate", cache_dir=cache_dir).wasm
-    chosen = random.Random(7)
+    chosen = random.Random(7)  # noqa: S311  the same mutants each time
     mutants = []
-    for _ in range(24):
+    for _ in range(10):
         mutant = bytearray(good)
         for _ in range(chosen.choice([1, 1, 8, 64])):
             mutant[chosen.randrange(8, len(mutant))] = chosen.randrange(256)
@@ -196,13 +196,13 @@ def test_mutants_of_a_good_module_are_refused_or_sane(opa: Opa, cache_dir: Path)
 
 
 def test_memory_stays_flat_over_many_decisions(policy: Make) -> None:
-    body = 'regex.match("^a+$", input.text); count({x | some x in input.list}) > 1; sprintf("%d", [input.n]) != ""'
+    body = 'regex.match("^a+$", input.text); count({x | some x in input.list}) > 1; upper(input.text) != "B"'
     evaluator = policy(body, time_limit_ms=1_000)
     documents = [json.dumps({"text": "a" * (n % 50), "list": list(range(n % 20)), "n": n}).encode() for n in range(200)]
-    for document in documents * 10:
+    for document in documents * 5:
         evaluator.decide(document)
     before, memory = psutil.Process().memory_info().rss, evaluator.memory_bytes()
-    for document in documents * 100:
+    for document in documents * 50:
         evaluator.decide(document)
     assert evaluator.memory_bytes() == memory
     assert psutil.Process().memory_info().rss - before < 8 * 1024 * 1024

@@ -54,5 +54,5 @@ def test_a_package_without_tests_is_not_ok(opa: Opa, tree: Path) -> None:
 
 def test_modules_that_do_not_compile_are_rejected(opa: Opa, tree: Path) -> None:
     (tree / "a" / "policy.rego").write_text("package a\ndecision := f(1)\n")
-    with pytest.raises(PolicyRejected, match="a/policy.rego:2"):
+    with pytest.raises(PolicyRejected, match=r"a/policy\.rego:2"):
         run_tests(opa, tree, "a")
