@@ -10,7 +10,7 @@ default decision := {"allow": false, "reason": "plan-unknown", "detail": "Your p
 decision := answers.deny("org-suspended", "Your organisation is suspended.") if access.suspended
 
 else := answers.deny("live-not-in-plan", "Live forecasts are part of the paid plans.") if {
-	input.request.route == "/{city}/live"
+	input.request.route in {"/{city}/live", "/{city}/socket"}
 	not plan.live
 }
 

@@ -35,7 +35,9 @@ test_an_american_reader_gets_imperial_units if {
 }
 
 test_live_forecasts_are_not_in_the_free_plan if {
-	forecast.decision.reason == "live-not-in-plan" with input as changed("/request/route", "/{city}/live")
+	every route in ["/{city}/live", "/{city}/socket"] {
+		forecast.decision.reason == "live-not-in-plan" with input as changed("/request/route", route)
+	}
 }
 
 test_live_forecasts_are_in_the_paid_plans if {
