@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -21,14 +21,14 @@ def last_lines(path: Path, count: int) -> list[str]:
         return []
 
 
-def new_lines(paths: Sequence[Path]) -> Iterator[tuple[Path, str]]:
+def new_lines(paths: Sequence[Path], pause: Callable[[float], object] = time.sleep) -> Iterator[tuple[Path, str]]:
     """Yield each line that is written from now on, over rotations, until the caller stops asking."""
     ends = [_End(path, _size(path)) for path in paths]
     while True:
         for end in ends:
             for line in end.read():
                 yield end.path, line
-        time.sleep(POLL_S)
+        pause(POLL_S)
 
 
 class _End(msgspec.Struct):

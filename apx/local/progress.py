@@ -50,9 +50,9 @@ def for_terminal() -> Iterator[Progress]:
         return
     from rich.console import Console  # noqa: PLC0415 -- a tenth of a second that only a terminal needs
 
-    console = Console(stderr=True, highlight=False)
+    console = Console(stderr=True, highlight=False, markup=False)
     with console.status("starting") as status:
-        yield _Spinner(console.print, status.update)
+        yield _Spinner(lambda text: console.print("✓", text), status.update)
 
 
 class _Spinner:
@@ -64,4 +64,4 @@ class _Spinner:
         self._update(text)
 
     def done(self, text: str) -> None:
-        self._write(f"[green]✓[/green] {text}")
+        self._write(text)
