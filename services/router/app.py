@@ -14,6 +14,7 @@ from apx.admission.routes import BasePaths
 from apx.clock import Clock
 from apx.errors import ApxError, Unavailable
 from apx.limits.bucket import Buckets
+from apx.release.digest import short
 from apx.requests.model import Progress, Result
 from apx.telemetry import metrics
 from apx.telemetry.tracing import child
@@ -38,6 +39,9 @@ from services.router.requests_api import RequestsApi
 _ADMIT = "/-/admit"
 _REQUESTS = "/v1/requests/"
 _ACCEPTED = Progress(state="accepted")
+_STARTING = Refused(
+    status=503, code="starting", detail="This router does not know yet what it serves.", retry_after_s=1
+)
 _log = structlog.get_logger(__name__)
 
 
@@ -64,7 +68,7 @@ class Router:
         self._clock = clock
         self._longest_wait_s = longest_wait_s
         self._log_requests = log_requests
-        self._products: BasePaths[LiveProduct] = BasePaths(())
+        self._products: BasePaths[LiveProduct] | None = None
 
     def serve(self, products: Mapping[str, LiveProduct]) -> None:
         """Serve these products from now on; requests under way keep the release that admitted them."""
@@ -100,19 +104,23 @@ class Router:
         if headers is None:
             detail = "A field that may stand once stands twice."
             return await exchange.reply(send, replies.problem(400, "header-repeated", detail, exchange.request_id))
+        if self._products is None:
+            return await exchange.reply(send, replies.refused(_STARTING, exchange.request_id))
         if path.startswith(_REQUESTS):
             return await self._requests.handle(exchange, path, receive, send)
         if path.startswith(_ADMIT):
-            return await exchange.reply(send, await self._admit_sync(exchange, path.removeprefix(_ADMIT)))
-        admitted = await self._admitted(exchange, path, receive)
+            return await exchange.reply(
+                send, await self._admit_sync(exchange, path.removeprefix(_ADMIT), self._products)
+            )
+        admitted = await self._admitted(exchange, path, receive, self._products)
         if isinstance(admitted, Refused):
             return await exchange.reply(send, replies.refused(admitted, exchange.request_id))
         return await self._accept(exchange, *admitted, send)
 
     async def _admitted(
-        self, exchange: Exchange, path: str, receive: Receive
+        self, exchange: Exchange, path: str, receive: Receive, products: BasePaths[LiveProduct]
     ) -> Refused | tuple[Admitted, AcceptedCall]:
-        target = find_target(self._products, exchange.method, path)
+        target = find_target(products, exchange.method, path)
         if isinstance(target, Refused):
             return target
         exchange.product, exchange.release = target.product.name, target.product.digest
@@ -192,10 +200,10 @@ class Router:
         except Unavailable:
             return _ACCEPTED
 
-    async def _admit_sync(self, exchange: Exchange, path: str) -> Reply:
+    async def _admit_sync(self, exchange: Exchange, path: str, products: BasePaths[LiveProduct]) -> Reply:
         """Answer the edge's question (ext_authz): 200 with the fields for the backend, or the refusal to pass on."""
         exchange.path = path
-        target = find_target(self._products, exchange.method, path)
+        target = find_target(products, exchange.method, path)
         if isinstance(target, Refused):
             return replies.refused(target, exchange.request_id)
         exchange.product, exchange.release = target.product.name, target.product.digest
@@ -210,6 +218,9 @@ class Router:
         fields = (
             *admitted.decision.headers.items(),
             *replies.limit_fields(admitted.taken, admitted.rate),
+            ("x-apx-org", admitted.key.org),  # these three are for the edge's log and go no further
+            ("x-apx-product", exchange.product),
+            ("x-apx-release", short(exchange.release)),
             ("x-envoy-auth-headers-to-remove", "authorization,x-api-key,cookie,x-apx-jwt-payload"),
         )
         return Reply(status=200, headers=fields)
