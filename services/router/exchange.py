@@ -12,6 +12,9 @@ from apx.telemetry import logs, metrics
 from apx.telemetry.tracing import span_if_sampled
 from services.router.asgi import HeaderList, Reply, Scope, Send, encode
 
+_WITHOUT_LENGTH = (204, 304)
+"""Answers that never have a body, and whose length would be said of another one (RFC 9110, section 8.6)."""
+
 
 class Exchange:
     """What is known of a request while it is answered; told once, at its end."""
@@ -64,7 +67,8 @@ class Exchange:
         """Send a whole answer."""
         self.code = reply.code
         fields = encode(reply.headers)
-        fields.append((b"content-length", b"%d" % len(reply.body)))
+        if reply.status not in _WITHOUT_LENGTH:
+            fields.append((b"content-length", b"%d" % len(reply.body)))
         await self.start(send, reply.status, fields)
         await send({"type": "http.response.body", "body": b"" if self.method == "HEAD" else reply.body})
 

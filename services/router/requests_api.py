@@ -6,7 +6,6 @@ without asking a store, and both are answered alike: 404.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -18,19 +17,18 @@ from apx.admission.identity import Identity
 from apx.admission.keys import KeyRecord
 from apx.catalog.model import Async
 from apx.clock import Clock
-from apx.errors import Unavailable
-from apx.requests.model import TERMINAL, Event, Progress, Result
+from apx.errors import NotFound, Unavailable
+from apx.requests.model import Event, Progress, Result
 from apx.requests.ports import BlobStore, ResultStore
 from apx.requests.receipt import Receipt, Receipts
 from apx.telemetry import metrics
-from services.router import operation, prefer, replies
+from services.router import events, operation, prefer, replies
 from services.router.asgi import Receive, Reply, Send, encode
 from services.router.caller import find_caller
 from services.router.exchange import Exchange
 
 _PREFIX = "/v1/requests/"
 _NOT_FOUND = Refused(status=404, code="not-found", detail="There is no such request.")
-_SIGN_OF_LIFE_S = 5.0
 
 
 class RequestsApi:
@@ -61,7 +59,7 @@ class RequestsApi:
         if isinstance(caller, Refused):
             return await exchange.reply(send, replies.refused(caller, exchange.request_id))
         exchange.caller = caller
-        request_id, _, rest = path.removeprefix(_PREFIX).partition("/")
+        request_id, slash, rest = path.removeprefix(_PREFIX).partition("/")
         receipt = self._receipts.verify(request_id)
         if receipt is None or not self._receipts.belongs_to(receipt, caller.org):
             return await exchange.reply(send, replies.refused(_NOT_FOUND, exchange.request_id))
@@ -71,9 +69,9 @@ class RequestsApi:
             ("DELETE", ""): self._cancel,
             ("GET", "result"): self._result,
             ("GET", "events"): self._events,
-        }.get((exchange.method, rest))
-        if answer is None:
-            return await exchange.reply(send, replies.refused(self._unroutable(rest), exchange.request_id))
+        }.get(("GET" if exchange.method == "HEAD" else exchange.method, rest))
+        if answer is None or (slash and not rest):
+            return await exchange.reply(send, replies.refused(self._unroutable(rest or slash), exchange.request_id))
         asked = _Asked(request_id, receipt, caller)
         await answer(exchange, asked, receive, send)
         return None
@@ -106,8 +104,13 @@ class RequestsApi:
             return await exchange.reply(send, reply)
         fields = [*encode((*result.headers, *headers)), (b"content-length", b"%d" % result.body_bytes)]
         pieces = self._blobs.get(result.blob)
-        first = await anext(pieces, b"")  # a missing or damaged blob is found before the status is sent
+        try:
+            first = await anext(pieces, b"")  # a missing or damaged blob is found before the status is sent
+        except NotFound:
+            return await exchange.reply(send, operation.gone(exchange.request_id))
         await exchange.start(send, result.status, fields)
+        if exchange.method == "HEAD":
+            return await send({"type": "http.response.body", "body": b""})
         await send({"type": "http.response.body", "body": first, "more_body": True})
         async for piece in pieces:
             await send({"type": "http.response.body", "body": piece, "more_body": True})
@@ -142,34 +145,19 @@ class RequestsApi:
         current = await self.current(asked.id, asked.receipt)
         if current is None:
             return await exchange.reply(send, self._status(exchange, asked, current))
-        await exchange.start(
-            send,
-            200,
-            [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-store"), (b"x-accel-buffering", b"no")],
-        )
-        stream = asyncio.ensure_future(self._stream(exchange, asked, current, send))
-        gone = asyncio.ensure_future(_disconnected(receive))
-        try:
-            with _counted("sse"):
-                await asyncio.wait({stream, gone}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            stream.cancel()
-            gone.cancel()
-            await asyncio.gather(stream, gone, return_exceptions=True)
+        await exchange.start(send, 200, events.FIELDS)
+        if exchange.method == "HEAD":
+            return await send({"type": "http.response.body", "body": b""})
+        with _counted("sse"):
+            recorded = self._recorded(exchange, asked, current)
+            await events.follow(recorded, lambda: self._still_allowed(exchange, asked), receive, send)
         return None
 
-    async def _stream(self, exchange: Exchange, asked: _Asked, current: Result | Progress, send: Send) -> None:
-        events = self._results.events(asked.id, exchange.headers.get("last-event-id", "")[:64])
-        if isinstance(current, Result):
-            events = _ending_with(events, current)
-        try:
-            async for event in _with_signs_of_life(events, _SIGN_OF_LIFE_S):
-                if event is None and not await self._still_allowed(exchange, asked):
-                    break
-                await send({"type": "http.response.body", "body": _sse(event), "more_body": True})
-        except Unavailable:
-            await send({"type": "http.response.body", "body": b"retry: 1000\n\n", "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
+    def _recorded(self, exchange: Exchange, asked: _Asked, current: Result | Progress) -> AsyncIterator[Event]:
+        if isinstance(current, Result) and not current.org:  # `_unseen` made it up: no store has events of it
+            return events.only_end(current)
+        recorded = self._results.events(asked.id, exchange.headers.get("last-event-id", "")[:64])
+        return events.ending_with(recorded, current) if isinstance(current, Result) else recorded
 
     async def _still_allowed(self, exchange: Exchange, asked: _Asked) -> bool:
         """Tell whether the key that opened the stream still is one; a store that is away does not end streams."""
@@ -246,7 +234,7 @@ class RequestsApi:
         return live.spec.async_ if live is not None else Async()
 
     def _unroutable(self, rest: str) -> Refused:
-        allowed = {"": ("DELETE", "GET"), "result": ("GET",), "events": ("GET",)}.get(rest)
+        allowed = {"": ("DELETE", "GET", "HEAD"), "result": ("GET", "HEAD"), "events": ("GET", "HEAD")}.get(rest)
         if allowed is None:
             return _NOT_FOUND
         return Refused(
@@ -284,46 +272,3 @@ def _counted(kind: str) -> Iterator[None]:
         yield
     finally:
         metrics.STREAMS_OPEN.dec(kind)
-
-
-async def _ending_with(events: AsyncIterator[Event], result: Result) -> AsyncIterator[Event]:
-    """Yield what was recorded, and be sure to end with the state: the stream may be kept shorter than the result."""
-    async for event in events:
-        yield event
-        if event.kind == "state" and msgspec.json.decode(event.data).get("state") in TERMINAL:
-            return
-    yield Event(id="", kind="state", data=msgspec.json.encode({"state": result.state}).decode())
-
-
-async def _with_signs_of_life(events: AsyncIterator[Event], every_s: float) -> AsyncIterator[Event | None]:
-    """Yield the events, and None whenever there was none for `every_s`."""
-    upcoming = asyncio.ensure_future(anext(events, None))
-    try:
-        while True:
-            done, _ = await asyncio.wait({upcoming}, timeout=every_s)
-            if not done:
-                yield None
-                continue
-            event = upcoming.result()
-            if event is None:
-                return
-            yield event
-            upcoming = asyncio.ensure_future(anext(events, None))
-    finally:
-        upcoming.cancel()
-        await asyncio.gather(upcoming, return_exceptions=True)
-
-
-def _sse(event: Event | None) -> bytes:
-    """Write one event as server-sent events are written (WHATWG HTML, section 9.2); None is a comment."""
-    if event is None:
-        return b":\n\n"
-    lines = [f"id: {event.id}"] if event.id else []
-    lines.append(f"event: {event.kind}")
-    lines += [f"data: {line}" for line in event.data.splitlines() or [""]]
-    return ("\n".join(lines) + "\n\n").encode()
-
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
