@@ -1,0 +1,130 @@
+"""The accept path: a durable 202 through edge and router, beside its floor and beside FastAPI with Celery."""
+
+from __future__ import annotations
+
+import http.client
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
+
+from tests.bench.bench import Bench, NotMeasured
+from tests.bench.celery_api import KEY, start_api, start_store
+from tests.bench.edge_to_nothing import serve_nothing
+from tests.bench.load import drive, request
+from tests.bench.row import Goal, Row, Samples, interleaved, row
+from tests.bench.trees import ORDER, bench_tree
+
+NAMES = ("accept", "accept-not-memoised", "accept-celery", "accept-celery-everysec")
+MANY = 20_000
+"""Distinct bodies: more than the memo keeps."""
+OURS = "APX: key, policy with the body, limit, receipt, one synced write, a log line; no worker runs."
+FLOOR = (
+    "Peer: the same Envoy with nothing but a route, over a Unix socket to an ASGI application that reads the request "
+    "and answers 202, on the router's own uvicorn settings: no key, no policy, no limit, nothing kept, no log."
+)
+CELERY = (
+    "Peer: no proxy in front; key cached by its hash, bucket in process, a validated body, one apply_async without a "
+    "result subscription into the same store ({fsync}); no policy engine, receipt, idempotency, order, fairness or "
+    "tracing."
+)
+
+
+def rows(bench: Bench) -> Iterator[Row]:
+    """Measure requests a second over 64 connections."""
+    platform = bench.platform("apx", bench_tree(bench.folder / "gitops"), without=("worker", "demo"))
+    same, many = orders(platform.keys["acme"], 1), orders(platform.keys["acme"], MANY)
+    theirs, theirs_many = orders(KEY, 1), orders(KEY, MANY)
+    ours = platform.settings.edge_port
+    floor = serve_nothing(bench)
+    for port, sent in ((ours, same), (floor, same)):
+        check_answer(port, sent[0], "202")
+
+    def rate(port: int, requests: Sequence[bytes]) -> Callable[[], float]:
+        return lambda: drive(port, requests, seconds=bench.seconds, folder=bench.folder).rate
+
+    sides = {
+        "ours": rate(ours, same),
+        "floor": rate(floor, same),
+        "ours-many": rate(ours, many),
+        "floor-many": rate(floor, many),
+    }
+    for measure in sides.values():
+        measure()  # once for nothing: connections, caches, code
+    found = interleaved(sides, bench.rounds)
+    yield _against_floor("accept", found["ours"], found["floor"], 0.65, "The same request again: decisions memoised.")
+    yield _against_floor(
+        "accept-not-memoised", found["ours-many"], found["floor-many"], 0.5, "20,000 bodies in turn: none memoised."
+    )
+    always, everysec = start_store(bench, "always"), start_store(bench, "everysec", "everysec")
+    port, how = _faster(bench, {way: start_api(bench, always, way) for way in ("thread", "direct")}, theirs)
+    quick_port = start_api(bench, everysec, how)
+    beside = {
+        "ours": sides["ours-many"],
+        "always": rate(port, theirs_many),
+        "everysec": rate(quick_port, theirs_many),
+    }
+    found = interleaved(beside, bench.rounds)
+    yield row(
+        "accept-celery",
+        found["ours"],
+        found["always"],
+        unit="req/s",
+        peer="FastAPI + Celery",
+        goal=Goal(ratio_from=8),
+        note=f"{OURS} Not memoised. {CELERY.format(fsync='appendfsync always')} apply_async: {how}, the faster here.",
+    )
+    yield row(
+        "accept-celery-everysec",
+        found["ours"],
+        found["everysec"],
+        unit="req/s",
+        peer="FastAPI + Celery",
+        note="as above, but the peer's store syncs once a second: its 202 may be lost with the power, APX's not.",
+    )
+
+
+def orders(key: str, count: int) -> list[bytes]:
+    """Return requests that place orders, each with another amount."""
+    headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
+    bodies = [ORDER] if count == 1 else [ORDER.replace(b"40", b"%d.%02d" % divmod(4000 + n, 100)) for n in range(count)]
+    return [request("POST", "/orders/", headers, body) for body in bodies]
+
+
+def check_answer(port: int, sent: bytes, status: str) -> None:
+    """Send one request; make sure of its answer's status. Raises `NotMeasured`."""
+    head, _, body = sent.partition(b"\r\n\r\n")
+    first, *fields = head.decode("latin-1").split("\r\n")
+    method, target, _ = first.split(" ")
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request(method, target, body or None, dict(field.split(": ", 1) for field in fields))
+        answer = connection.getresponse()
+        said = answer.read(500)
+    finally:
+        connection.close()
+    if str(answer.status) != status:
+        raise NotMeasured(f"{method} {target} answers {answer.status}: {said!r}")
+
+
+def _against_floor(name: str, ours: Samples, floor: Samples, goal: float, note: str) -> Row:
+    return row(
+        name,
+        ours,
+        floor,
+        unit="req/s",
+        peer="Envoy → null ASGI",
+        goal=Goal(ratio_from=goal),
+        note=f"{note} {OURS} {FLOOR}",
+    )
+
+
+def _faster(
+    bench: Bench, ports: dict[Literal["thread", "direct"], int], sent: Sequence[bytes]
+) -> tuple[int, Literal["thread", "direct"]]:
+    """Return the way of calling Celery that does more here, so that the peer is at its best."""
+    rates = {}
+    for how, port in ports.items():
+        check_answer(port, sent[0], "202")
+        rates[how] = drive(port, sent, seconds=1.0 if bench.quick else 2.0, folder=bench.folder).rate
+        bench.say(f"FastAPI + Celery, apply_async {how}: {rates[how]:.0f} req/s")
+    best = max(rates, key=lambda how: rates[how])
+    return ports[best], best

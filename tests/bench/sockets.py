@@ -1,0 +1,138 @@
+"""HTTP load over plain sockets, in one thread without an event loop: nothing rounds its times.
+
+`closed_loop` sends on a connection as soon as it is answered. `open_loop` sends at fixed moments whatever comes back;
+a request that has to wait for a free connection is timed from the moment at which it was due, so that a server that
+stalls is not asked less while it does (Gil Tene's "coordinated omission").
+"""
+
+from __future__ import annotations
+
+import gc
+import re
+import select
+import socket
+import time
+from collections import deque
+from collections.abc import Sequence
+
+import msgspec
+
+from tests.bench.row import percentile
+
+_LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)", re.IGNORECASE)
+_SUCCESSES = (b"2", b"3")
+_GIVE_UP_S = 10.0
+
+
+class Times(msgspec.Struct, frozen=True):
+    """Seconds from due to answered, in their order, and how many answers were none or no success."""
+
+    latencies: list[float]
+    failed: int
+
+    def percentile_ms(self, percent: float) -> float:
+        return percentile(self.latencies, percent) * 1e3 if self.latencies else 0.0
+
+
+class _Connection:
+    """A connection with at most one request under way."""
+
+    def __init__(self, port: int) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=_GIVE_UP_S)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.due = 0.0
+        self._got = b""
+
+    def send(self, request: bytes, due: float) -> None:
+        self.due = due
+        self._got = b""
+        self.socket.sendall(request)
+
+    def answered(self) -> bool | None:
+        """Read what is there: None while more is to come, else whether it is a success."""
+        piece = self.socket.recv(65_536)
+        if not piece:
+            return False
+        self._got += piece
+        end = self._got.find(b"\r\n\r\n")
+        if end < 0:
+            return None
+        length = _LENGTH.search(self._got, 0, end)
+        if length is None:
+            return False  # no answer of ours comes in chunks
+        return self._got[9:10] in _SUCCESSES if len(self._got) >= end + 4 + int(length[1]) else None
+
+
+def closed_loop(port: int, requests: Sequence[bytes], *, connections: int, seconds: float) -> Times:
+    """Keep every connection busy for some time."""
+    return _run(port, requests, connections, seconds, None)
+
+
+def open_loop(port: int, requests: Sequence[bytes], *, connections: int, seconds: float, rate: float) -> Times:
+    """Send `rate` requests a second, evenly spaced."""
+    return _run(port, requests, connections, seconds, rate)
+
+
+def _run(port: int, requests: Sequence[bytes], connections: int, seconds: float, rate: float | None) -> Times:
+    free = deque(_Connection(port) for _ in range(connections))
+    everyone = list(free)
+    gc.disable()  # its pauses would be ours, not the server's
+    try:
+        return _Loop(free, requests, seconds, rate).run()
+    finally:
+        gc.enable()
+        for connection in everyone:
+            connection.socket.close()
+
+
+class _Loop:
+    def __init__(self, free: deque[_Connection], requests: Sequence[bytes], seconds: float, rate: float | None) -> None:
+        self._free = free
+        self._requests = requests
+        self._gap = 1.0 / rate if rate else 0.0
+        self._busy: dict[socket.socket, _Connection] = {}
+        self._start = time.perf_counter()
+        self._end = self._start + seconds
+        self._sent = 0
+        self._failed = 0
+        self._latencies: list[float] = []
+
+    def run(self) -> Times:
+        give_up = self._end + _GIVE_UP_S
+        while (now := time.perf_counter()) < give_up:
+            wait = self._send_due(now)
+            if wait is None and not self._busy:
+                break
+            self._read(1.0 if wait is None else wait)
+        self._latencies.sort()
+        return Times(self._latencies, self._failed + len(self._busy))
+
+    def _send_due(self, now: float) -> float | None:
+        """Send what is due; return the seconds until the next, or None when all is sent."""
+        while True:
+            due = self._start + self._sent * self._gap if self._gap else now
+            if due >= self._end:
+                return None
+            if due > now:
+                return due - now
+            if not self._free:
+                return 1.0
+            connection = self._free.popleft()
+            connection.send(self._requests[self._sent % len(self._requests)], due)
+            self._busy[connection.socket] = connection
+            self._sent += 1
+
+    def _read(self, wait_s: float) -> None:
+        ready, _, _ = select.select(list(self._busy), [], [], wait_s)
+        for one in ready:
+            connection = self._busy[one]
+            success = connection.answered()
+            if success is None:
+                continue
+            self._latencies.append(time.perf_counter() - connection.due)
+            del self._busy[one]
+            if success:
+                self._free.append(connection)
+            else:
+                self._failed += 1
+                self._latencies.pop()
