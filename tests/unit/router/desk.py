@@ -175,6 +175,7 @@ class Desk:
     """The router, and everything around it."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.clock = ManualClock()
         self.keys = Keys()
         self.results = Results(self.clock)
