@@ -18,7 +18,7 @@ from apx.backends.files.releases import FileReleaseStore
 from apx.backends.files.signing import KeyFolder, ensure_secret
 from apx.backends.http.client import HttpBackendClient
 from apx.backends.http.connect_to import parse_connect_to
-from apx.backends.valkey.bus import ValkeyBus
+from apx.backends.valkey.bus import LEASE_S, ValkeyBus
 from apx.backends.valkey.connection import connect
 from apx.backends.valkey.keys import ValkeyKeys
 from apx.backends.valkey.notices import Notices
@@ -56,11 +56,11 @@ class Backends(msgspec.Struct, frozen=True):
 
 
 @asynccontextmanager
-async def backends(settings: Settings) -> AsyncIterator[Backends]:
-    """Connect to the store; close the connections at the end."""
+async def backends(settings: Settings, *, lease_s: float = LEASE_S) -> AsyncIterator[Backends]:
+    """Connect to the store; close the connections at the end. A worker that falls silent loses its lanes in `lease_s`."""
     client = connect(settings.store_url)
     notices = Notices(client)
-    bus, results = ValkeyBus(client, notices=notices), ValkeyResults(client, notices=notices)
+    bus, results = ValkeyBus(client, notices=notices, lease_s=lease_s), ValkeyResults(client, notices=notices)
     try:
         yield Backends(
             keys=ValkeyKeys(client),
@@ -77,9 +77,9 @@ async def backends(settings: Settings) -> AsyncIterator[Backends]:
 
 
 @asynccontextmanager
-async def backend_client(settings: Settings) -> AsyncIterator[BackendClient]:
-    """Open the client that calls products' backends."""
-    async with HttpBackendClient(connect_to=parse_connect_to(settings.connect_to)) as client:
+async def backend_client(settings: Settings, connections: int) -> AsyncIterator[BackendClient]:
+    """Open the client that calls products' backends, over at most so many connections."""
+    async with HttpBackendClient(connect_to=parse_connect_to(settings.connect_to), connections=connections) as client:
         yield client
 
 
@@ -167,9 +167,9 @@ class WorkerParts:
 
 
 @asynccontextmanager
-async def worker_parts(settings: Settings) -> AsyncIterator[WorkerParts]:
+async def worker_parts(settings: Settings, *, lease_s: float, connections: int) -> AsyncIterator[WorkerParts]:
     """Connect a worker, and follow the live releases as long as it works."""
-    async with backends(settings) as outside, backend_client(settings) as client:
+    async with backends(settings, lease_s=lease_s) as outside, backend_client(settings, connections) as client:
         specs = ReleasedSpecs(loader(settings))
         follow = follower(settings, outside.rollouts, "worker", prepare=lambda release: release.manifest.spec)
         following = asyncio.create_task(_follow_specs(follow, specs))

@@ -32,7 +32,7 @@ def main() -> int:
 
 
 async def _serve(settings: WorkerSettings) -> None:
-    async with bootstrap.worker_parts(settings) as parts:
+    async with bootstrap.worker_parts(settings, lease_s=settings.lease_s, connections=settings.concurrency) as parts:
         await run(parts, settings, bootstrap.CLOCK)
 
 
