@@ -57,7 +57,7 @@ class Backends(msgspec.Struct, frozen=True):
 
 @asynccontextmanager
 async def backends(settings: Settings, *, lease_s: float = LEASE_S) -> AsyncIterator[Backends]:
-    """Connect to the store; close the connections at the end. A worker that falls silent loses its lanes in `lease_s`."""
+    """Connect to the store; close the connections at the end. A silent worker loses its lanes after `lease_s`."""
     client = connect(settings.store_url)
     notices = Notices(client)
     bus, results = ValkeyBus(client, notices=notices, lease_s=lease_s), ValkeyResults(client, notices=notices)
