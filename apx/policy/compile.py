@@ -40,22 +40,23 @@ class CompiledPolicy(msgspec.Struct, frozen=True, kw_only=True):
 def compile_policy(opa: Opa, policies_root: Path, package: str, *, cache_dir: Path | None = None) -> CompiledPolicy:
     """Build `data.<package>.decision`. Raises `PolicyRejected` with one line per mistake.
 
-    With `cache_dir`, what was built before from the same sources by the same opa is read back.
+    With `cache_dir`, what was built before from the same sources by the same opa is read back, and the native code that
+    an `Evaluator` needs is left there too.
     """
     sources = closure(policies_root, package)
     if cache_dir is None:
-        return _build(opa, policies_root, sources)
+        return _build(opa, policies_root, sources, cache_dir)
     cache = PrivateFolder(cache_dir)
     name = f"{_fingerprint(opa, sources)}.policy"
     held = cache.read(name)
     if held is not None:
         return msgspec.msgpack.decode(held, type=CompiledPolicy)
-    built = _build(opa, policies_root, sources)
+    built = _build(opa, policies_root, sources, cache_dir)
     cache.write(name, msgspec.msgpack.encode(built))
     return built
 
 
-def _build(opa: Opa, root: Path, sources: Closure) -> CompiledPolicy:
+def _build(opa: Opa, root: Path, sources: Closure, cache_dir: Path | None) -> CompiledPolicy:
     with tempfile.TemporaryDirectory(prefix="apx-policy-") as temporary:
         folder = Path(temporary)
         lay_out(folder / "src", (*sources.modules, *sources.documents))
@@ -69,7 +70,16 @@ def _build(opa: Opa, root: Path, sources: Closure) -> CompiledPolicy:
             said = (completed.stderr or completed.stdout.decode(errors="replace")).strip().removeprefix("error: ")
             raise PolicyRejected(_mistakes(opa, folder / "src", root) or f"{root}: package {sources.package}: {said}")
         wasm, data = _unpack((folder / "out").read_bytes())
-        return _describe(opa, folder / "src", sources, wasm, data)
+        warnings = _warnings(opa, folder / "src", sources)
+    builtins = required_builtins(wasm, cache_dir)
+    return CompiledPolicy(
+        package=sources.package,
+        wasm=wasm,
+        data=canonical(select(data, sources.refs)),
+        pure=IMPURE.isdisjoint(builtins),
+        builtins=builtins,
+        warnings=tuple(warnings),
+    )
 
 
 def _mistakes(opa: Opa, folder: Path, root: Path) -> str:
@@ -89,18 +99,6 @@ def _unpack(bundle: bytes) -> tuple[bytes, object]:
         if wasm is None:
             raise PolicyRejected("opa built a bundle without policy.wasm")
         return wasm.read(), json.loads(data.read()) if data else {}
-
-
-def _describe(opa: Opa, folder: Path, sources: Closure, wasm: bytes, data: object) -> CompiledPolicy:
-    builtins = required_builtins(wasm)
-    return CompiledPolicy(
-        package=sources.package,
-        wasm=wasm,
-        data=canonical(select(data, sources.refs)),
-        pure=IMPURE.isdisjoint(builtins),
-        builtins=builtins,
-        warnings=tuple(_warnings(opa, folder, sources)),
-    )
 
 
 def canonical(document: object) -> bytes:

@@ -87,7 +87,7 @@ def _compile(wasm: bytes) -> Module:
 
 
 def _from_cache(wasm: bytes, digest: bytes, folder: PrivateFolder) -> Module:
-    key = "\0".join((digest.hex(), version("wasmtime"), platform.machine(), platform.node(), _SETTINGS))
+    key = "\0".join((digest.hex(), version("wasmtime"), platform.machine(), _SETTINGS))
     name = f"{hashlib.sha256(key.encode()).hexdigest()}.native"
     held = folder.read(name)
     if held is not None:

@@ -18,7 +18,7 @@ import data.lib.plans
 default decision := {"allow": false, "reason": "no"}
 decision := {"allow": true, "reason": "ok", "cost": plans.cost(input.plan)} if not input.blocked
 """,
-    "orders/policy_test.rego": "package orders_test\ntest_no if not data.orders.decision.allow with input.blocked as 1\n",
+    "orders/policy_test.rego": "package orders_test\ntest_x if not data.orders.decision.allow with input.blocked as 1",
     "orders/data.json": '{"unused": 1}',
     "lib/plans/plans.rego": "package lib.plans\ncost(name) := data.lib.plans.costs[name]\n",
     "lib/plans/data.yaml": "costs: {free: 1, pro: 0.5}\n",

@@ -44,7 +44,7 @@ STOPS: dict[str, Callable[[dict[str, Any]], bool]] = {
     "strings": lambda given: given["b"] == "",
     "patterns": lambda given: not (given["text"] + given["pattern"]).isascii(),
     "encodings": bool,  # what is decoded need not be UTF-8
-    "numbers": lambda given: given["b"] == 0 or isinstance(given["i"], float) or abs(given["i"]) >= 2**31,
+    "numbers": lambda given: given["b"] == 0 or given["i"] >= 2**31,
 }
 """Where a module stops, which denies, and the interpreter goes on without the value."""
 

@@ -32,9 +32,9 @@ def build(opa: Opa, cache_dir: Path, tmp_path: Path) -> Build:
     return compile_text
 
 
-def _answering(build: Build, document: str) -> str:
+def _answering(build: Build, document: str, cache_dir: Path) -> str:
     policy = build("package gate\ndecision := input.answer")
-    evaluator = Evaluator(policy.wasm, policy.data, pure=True)
+    evaluator = Evaluator(policy.wasm, policy.data, pure=True, cache_dir=cache_dir)
     decision = evaluator.decide(f'{{"answer": {document}}}'.encode())
     evaluator.close()
     assert decision.allow is not decision.failed
@@ -120,8 +120,8 @@ def test_undefined_is_a_failed_deny(build: Build) -> None:
         '{"allow": true, "reason": "ok", "detail": 1}',
     ],
 )
-def test_what_is_not_exactly_a_decision_is_malformed(build: Build, document: str) -> None:
-    assert _answering(build, document) == "policy-malformed"
+def test_what_is_not_exactly_a_decision_is_malformed(build: Build, document: str, cache_dir: Path) -> None:
+    assert _answering(build, document, cache_dir) == "policy-malformed"
 
 
 @pytest.mark.parametrize(
@@ -137,17 +137,18 @@ def test_what_is_not_exactly_a_decision_is_malformed(build: Build, document: str
         "te",
     ],
 )
-def test_a_policy_cannot_set_headers_that_are_not_its_own(build: Build, name: str) -> None:
-    assert _answering(build, f'{{"allow": true, "reason": "ok", "headers": {{"{name}": "x"}}}}') == "policy-malformed"
+def test_a_policy_cannot_set_headers_that_are_not_its_own(build: Build, name: str, cache_dir: Path) -> None:
+    document = f'{{"allow": true, "reason": "ok", "headers": {{"{name}": "x"}}}}'
+    assert _answering(build, document, cache_dir) == "policy-malformed"
 
 
 @pytest.mark.parametrize(
     "document",
     [b"", b"{", b"{1,2}", b"set()", b"NaN", b"[1] [2]", b'{"a": "\xff"}', b'"\\ud800"', b"[" * 100_000, b"\0"],
 )
-def test_what_is_not_json_is_denied(build: Build, document: bytes) -> None:
+def test_what_is_not_json_is_denied(build: Build, document: bytes, cache_dir: Path) -> None:
     policy = build('package gate\ndecision := {"allow": true, "reason": "ok"}')
-    evaluator = Evaluator(policy.wasm, policy.data, pure=True)
+    evaluator = Evaluator(policy.wasm, policy.data, pure=True, cache_dir=cache_dir)
     decision = evaluator.decide(document)
     assert (decision.allow, decision.failed) == (False, True)
     assert evaluator.decide(b"{}").allow
