@@ -21,9 +21,7 @@ from apx.release.load import Loader
 from apx.requests.model import Result
 from apx.rollout.activate import activate
 from apx.telemetry import metrics
-from apx.telemetry.spans import SpanFile
-
-_MAX_SPANS_BYTES = 4 * 1024 * 1024
+from apx.telemetry.spans import MAX_BODY_BYTES, SpanFile, SpansRefused
 
 
 class Activation(BaseModel):
@@ -45,6 +43,7 @@ def create_app(backends: Backends, loader: Loader, spans: SpanFile, admin_token:
     app.add_exception_handler(ApxError, _on_error)
     app.add_exception_handler(StarletteHTTPException, _on_http)
     app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.add_exception_handler(Exception, _on_crash)
     app.include_router(_health(backends))
     app.include_router(_spans(spans))
     guard = [Depends(_bearer(admin_token))]
@@ -57,7 +56,8 @@ def _bearer(admin_token: str) -> Callable[[str], None]:
     def check(authorization: Annotated[str, Header()] = "") -> None:
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer" or not hmac.compare_digest(token.strip().encode(), admin_token.encode()):
-            raise HTTPException(401, "A valid admin token is needed: Authorization: Bearer TOKEN.")
+            detail = "A valid admin token is needed: Authorization: Bearer TOKEN."
+            raise HTTPException(401, detail, {"www-authenticate": 'Bearer realm="apx control"'})
 
     return check
 
@@ -201,8 +201,8 @@ def _spans(spans: SpanFile) -> APIRouter:
         body = bytearray()
         async for piece in request.stream():
             body += piece
-            if len(body) > _MAX_SPANS_BYTES:
-                return Response(status_code=413)
+            if len(body) > MAX_BODY_BYTES:
+                raise SpansRefused(f"An export is over {MAX_BODY_BYTES} bytes.", 413)
         spans.accept(request.headers.get("content-type", ""), bytes(body))
         return Response(content=b"", media_type="application/x-protobuf")
 
@@ -231,6 +231,11 @@ async def _on_error(_: Request, error: Exception) -> JSONResponse:
         raise error
     headers = {"retry-after": str(error.retry_after_s)} if isinstance(error, Retryable) else None
     return _problem(error.status, error.code, str(error), headers)
+
+
+async def _on_crash(_: Request, __: Exception) -> JSONResponse:
+    """Answer for a fault of ours; the server logs it."""
+    return _problem(ApxError.status, ApxError.code, ApxError.public)
 
 
 async def _on_http(_: Request, error: Exception) -> JSONResponse:

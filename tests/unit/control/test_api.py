@@ -1,0 +1,359 @@
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+
+from apx.admission.keys import KeyRecord, sha256_of
+from apx.backends.files.blobs import FileBlobs
+from apx.backends.files.releases import FileReleaseStore
+from apx.backends.memory.bus import MemoryBus
+from apx.backends.memory.keys import MemoryKeys
+from apx.backends.memory.results import MemoryResults
+from apx.backends.memory.rollouts import MemoryRollouts
+from apx.bootstrap import Backends
+from apx.clock import ManualClock
+from apx.errors import Unavailable
+from apx.release.digest import digest_of
+from apx.release.load import Loader
+from apx.requests.model import Envelope, Problem, Result
+from apx.requests.ports import ProductBounds, Settlement
+from apx.rollout.active import Snapshot
+from apx.telemetry.spans import SpanFile
+from services.control.app import create_app
+from tests.unit.release.examples import TRUSTED, WASM, manifest, stored
+
+TOKEN = "apxadm_canary"
+UNKNOWN = "sha256:" + "0" * 64
+OTLP = "application/json"
+
+
+class Rollouts(MemoryRollouts):
+    """The fake, with ways to break it."""
+
+    error: Exception | None = None
+
+    async def read(self) -> Snapshot:
+        if self.error:
+            raise self.error
+        return await super().read()
+
+
+class Office:
+    """The control API over adapters in process."""
+
+    def __init__(self, folder: Path) -> None:
+        clock = ManualClock()
+        self.folder = folder
+        self.rollouts, self.keys, self.results = Rollouts(), MemoryKeys(), MemoryResults(clock)
+        self.bus = MemoryBus(self.results, clock, idle_s=0.01)
+        releases = FileReleaseStore(folder / "releases")
+        backends = Backends(
+            keys=self.keys,
+            rollouts=self.rollouts,
+            bus=self.bus,
+            results=self.results,
+            blobs=FileBlobs(folder / "blobs"),
+            releases=releases,
+        )
+        spans = SpanFile(folder / "spans.jsonl")
+        self.app: FastAPI = create_app(backends, Loader(releases, TRUSTED), spans, TOKEN, clock)
+
+    async def release(self, product: str = "orders") -> str:
+        return await stored(self.folder / "releases", manifest(product))
+
+    async def dead_letter(self) -> None:
+        envelope = Envelope(
+            id="req_1",
+            org="acme",
+            key_id="key_1",
+            product="orders",
+            release=UNKNOWN,
+            lane="org",
+            method="POST",
+            path="/",
+            query="",
+            headers=(("x-secret", "CANARY"),),
+            body=b"CANARY",
+            accepted_ms=0,
+            deadline_ms=2**50,
+            timeout_s=1.0,
+        )
+        await self.bus.publish(envelope)
+        (delivery,) = await self.bus.receive("w", [ProductBounds("orders", 1, 1)], 1)
+        why = Problem(code="backend-failed", detail="It answered 500.")
+        result = Result(
+            id="req_1",
+            org="acme",
+            product="orders",
+            release=UNKNOWN,
+            state="failed",
+            accepted_ms=0,
+            finished_ms=1,
+            error=why,
+            headers=(("x-secret", "CANARY"),),
+            body=b"CANARY",
+        )
+        await self.bus.settle([Settlement(delivery=delivery, result=result, dead_letter=why)])
+
+
+@pytest.fixture
+def office(tmp_path: Path) -> Office:
+    return Office(tmp_path)
+
+
+@pytest.fixture
+async def admin(office: Office) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(office.app, raise_app_exceptions=False)
+    headers = {"authorization": f"Bearer {TOKEN}"}
+    async with httpx.AsyncClient(transport=transport, base_url="http://control", headers=headers) as client:
+        yield client
+
+
+def code(answer: httpx.Response) -> tuple[int, str]:
+    assert answer.headers["content-type"] == "application/problem+json", answer.text
+    assert answer.json()["status"] == answer.status_code
+    return answer.status_code, answer.json()["code"]
+
+
+def guarded() -> list[tuple[str, str]]:
+    """Every method and path under `/api/v1`, as the application itself lists them."""
+    app = Office(Path("unused")).app
+    routes = [route for route in _routes(app.routes) if route.path.startswith("/api/v1")]
+    return [(method, re.sub(r"{\w+}", "x", route.path)) for route in routes for method in sorted(route.methods or ())]
+
+
+def _routes(found: list[Any]) -> list[APIRoute]:
+    """Routes, also where a version of FastAPI keeps included routers whole."""
+    routes: list[APIRoute] = []
+    for route in found:
+        if isinstance(route, APIRoute):
+            routes.append(route)
+        elif hasattr(route, "effective_route_contexts"):
+            routes += route.effective_route_contexts()
+    return routes
+
+
+def test_there_is_something_to_guard() -> None:
+    assert len(guarded()) >= 10
+
+
+BAD = {
+    "none": {},
+    "empty": {"authorization": ""},
+    "wrong": {"authorization": "Bearer wrong"},
+    "the start of it": {"authorization": f"Bearer {TOKEN[:-1]}"},
+    "more than it": {"authorization": f"Bearer {TOKEN}x"},
+    "basic": {"authorization": f"Basic {TOKEN}"},
+    "bare": {"authorization": TOKEN},
+    "other letters": {"authorization": "Bearer \xff\xfe"},
+    "cookie": {"cookie": f"authorization=Bearer {TOKEN}"},
+}
+
+
+@pytest.mark.parametrize("headers", BAD.values(), ids=BAD.keys())
+@pytest.mark.parametrize(("method", "path"), guarded())
+async def test_nothing_is_answered_without_the_token(
+    office: Office, method: str, path: str, headers: dict[str, str]
+) -> None:
+    transport = httpx.ASGITransport(office.app)
+    raw = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+    async with httpx.AsyncClient(transport=transport, base_url="http://control") as client:
+        answer = await client.request(method, path, headers=raw)
+    assert code(answer) == (401, "unauthenticated")
+    assert answer.headers["www-authenticate"].startswith("Bearer")
+    assert TOKEN not in answer.text
+
+
+async def test_the_token_is_not_taken_from_the_query(office: Office) -> None:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(office.app), base_url="http://control") as client:
+        assert (await client.get("/api/v1/keys", params={"authorization": f"Bearer {TOKEN}"})).status_code == 401
+
+
+async def test_an_unknown_path_is_a_problem(admin: httpx.AsyncClient) -> None:
+    assert code(await admin.get("/api/v1/nothing")) == (404, "not-found")
+
+
+async def test_another_method_is_a_problem(admin: httpx.AsyncClient) -> None:
+    assert code(await admin.put("/api/v1/keys")) == (405, "method-not-allowed")
+
+
+async def test_a_store_that_is_away_is_a_problem(office: Office, admin: httpx.AsyncClient) -> None:
+    office.rollouts.error = Unavailable("the store is away")
+    answer = await admin.get("/api/v1/products")
+    assert (code(answer), answer.headers["retry-after"]) == ((503, "unavailable"), "1")
+
+
+async def test_without_its_store_it_is_not_ready(office: Office, admin: httpx.AsyncClient) -> None:
+    office.rollouts.error = Unavailable("the store is away")
+    assert (await admin.get("/readyz")).status_code == 503
+    assert (await admin.get("/healthz")).status_code == 200
+
+
+async def test_a_crash_of_ours_is_a_problem_without_details(office: Office, admin: httpx.AsyncClient) -> None:
+    office.rollouts.error = RuntimeError("a SECRET")
+    answer = await admin.get("/api/v1/products")
+    assert code(answer) == (500, "internal")
+    assert "SECRET" not in answer.text
+
+
+async def activate(admin: httpx.AsyncClient, digest: object, product: str = "orders", **more: object) -> httpx.Response:
+    return await admin.post(f"/api/v1/products/{product}/activate", json={"digest": digest, **more})
+
+
+async def test_an_activated_release_is_live_with_its_history(office: Office, admin: httpx.AsyncClient) -> None:
+    digest = await office.release()
+    answer = await activate(admin, digest, why="a reason")
+    assert answer.json() == {"product": "orders", "release": digest, "changed": True}
+    (live,) = (await admin.get("/api/v1/products")).json()
+    (entry,) = (await admin.get("/api/v1/products/orders/history")).json()
+    assert (live["release"], live["revision"]) == (digest, 1)
+    assert (entry["after"], entry["why"], entry["before"]) == (digest, "a reason", None)
+
+
+async def test_activating_what_is_live_changes_nothing(office: Office, admin: httpx.AsyncClient) -> None:
+    digest = await office.release()
+    await activate(admin, digest)
+    assert (await activate(admin, digest)).json()["changed"] is False
+    assert (await office.rollouts.read()).revision == 1
+
+
+ILL: dict[str, object] = {"none": None, "empty": "", "short": "sha256:abc", "path": "../../etc/passwd", "number": 1}
+
+
+@pytest.mark.parametrize("digest", ILL.values(), ids=ILL.keys())
+async def test_what_is_no_digest_changes_nothing(office: Office, admin: httpx.AsyncClient, digest: object) -> None:
+    assert code(await activate(admin, digest)) == (422, "invalid")
+    assert await office.rollouts.read() == Snapshot()
+
+
+async def test_an_unknown_release_changes_nothing(office: Office, admin: httpx.AsyncClient) -> None:
+    assert code(await activate(admin, UNKNOWN)) == (404, "not-found")
+    assert await office.rollouts.read() == Snapshot()
+
+
+async def test_the_release_of_another_product_changes_nothing(office: Office, admin: httpx.AsyncClient) -> None:
+    assert code(await activate(admin, await office.release("exports"))) == (409, "release-rejected")
+    assert await office.rollouts.read() == Snapshot()
+
+
+async def test_a_damaged_release_changes_nothing(office: Office, admin: httpx.AsyncClient) -> None:
+    digest = await office.release()
+    (office.folder / "releases" / "blobs" / digest_of(WASM).removeprefix("sha256:")).write_bytes(b"rot")
+    assert code(await activate(admin, digest)) == (409, "release-rejected")
+    assert await office.rollouts.read() == Snapshot()
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"\xff", b"null"])
+async def test_a_body_that_is_none_changes_nothing(office: Office, admin: httpx.AsyncClient, body: bytes) -> None:
+    headers = {"content-type": "application/json"}
+    answer = await admin.post("/api/v1/products/orders/activate", content=body, headers=headers)
+    assert answer.status_code in (400, 422)
+    assert await office.rollouts.read() == Snapshot()
+
+
+async def test_releases_are_listed(office: Office, admin: httpx.AsyncClient) -> None:
+    digest = await office.release()
+    await office.release("exports")
+    found = (await admin.get("/api/v1/releases", params={"product": "orders"})).json()
+    assert [one["digest"] for one in found] == [digest]
+
+
+KEY = KeyRecord(id="key_1", sha256=sha256_of("CANARY"), org="acme", region="eu", plans={}, created_ms=0)
+
+
+async def test_keys_are_listed_without_their_hashes(office: Office, admin: httpx.AsyncClient) -> None:
+    await office.keys.put(KEY)
+    answer = await admin.get("/api/v1/keys")
+    assert [one["id"] for one in answer.json()] == ["key_1"]
+    assert KEY.sha256 not in answer.text
+
+
+async def test_a_key_is_revoked_once(office: Office, admin: httpx.AsyncClient) -> None:
+    await office.keys.put(KEY)
+    assert (await admin.delete("/api/v1/keys/key_1")).status_code == 204
+    assert code(await admin.delete("/api/v1/keys/key_1")) == (404, "not-found")
+    assert await office.keys.list_keys() == []
+
+
+async def test_a_request_is_shown_without_its_body_and_fields(office: Office, admin: httpx.AsyncClient) -> None:
+    await office.dead_letter()
+    answer = await admin.get("/api/v1/requests/req_1")
+    assert answer.json()["state"] == "failed"
+    assert answer.json()["error"] == {"code": "backend-failed", "detail": "It answered 500."}
+    assert "CANARY" not in answer.text
+
+
+async def test_an_unknown_request_is_not_found(admin: httpx.AsyncClient) -> None:
+    assert code(await admin.get("/api/v1/requests/nothing")) == (404, "not-found")
+
+
+async def test_dead_letters_are_shown_with_their_reasons_only(office: Office, admin: httpx.AsyncClient) -> None:
+    await office.dead_letter()
+    answer = await admin.get("/api/v1/dead-letters")
+    assert [(one["request"], one["reason"]) for one in answer.json()] == [("req_1", "backend-failed")]
+    assert "CANARY" not in answer.text
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "1001", "x", "1e9", ""])
+async def test_a_list_is_bounded(admin: httpx.AsyncClient, limit: str) -> None:
+    assert code(await admin.get("/api/v1/dead-letters", params={"limit": limit})) == (422, "invalid")
+
+
+def export(spans: int = 1) -> bytes:
+    span = {
+        "traceId": "0af7651916cd43dd8448eb211c80319c",
+        "spanId": "b7ad6b7169203331",
+        "name": "n",
+        "startTimeUnixNano": "1",
+        "endTimeUnixNano": "2",
+    }
+    return msgspec.json.encode({"resourceSpans": [{"scopeSpans": [{"spans": [span] * spans}]}]})
+
+
+async def test_received_spans_can_be_read(admin: httpx.AsyncClient) -> None:
+    assert (await admin.post("/otlp/v1/traces", content=export(), headers={"content-type": OTLP})).status_code == 200
+    found = (await admin.get("/api/v1/traces/0af7651916cd43dd8448eb211c80319c")).json()
+    assert [span["name"] for span in found] == ["n"]
+
+
+async def test_an_unknown_trace_is_empty(admin: httpx.AsyncClient) -> None:
+    assert (await admin.get("/api/v1/traces/nothing")).json() == []
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "status"),
+    [(b"{", OTLP, 400), (b"\xff", "application/x-protobuf", 400), (b"{}", "text/plain", 415), (b"{}", "", 415)],
+)
+async def test_what_is_no_export_is_a_problem(admin: httpx.AsyncClient, content: bytes, kind: str, status: int) -> None:
+    answer = await admin.post("/otlp/v1/traces", content=content, headers={"content-type": kind})
+    assert code(answer) == (status, "spans-refused")
+
+
+async def test_an_export_that_is_too_large_is_refused_before_it_is_whole(
+    office: Office, admin: httpx.AsyncClient
+) -> None:
+    sent = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal sent
+        while sent < 100_000_000:
+            sent += 65_536
+            yield b"a" * 65_536
+
+    answer = await admin.post("/otlp/v1/traces", content=endless(), headers={"content-type": OTLP})
+    assert code(answer) == (413, "spans-refused")
+    assert sent < 8_000_000
+    assert not (office.folder / "spans.jsonl").exists()
+
+
+async def test_the_description_names_every_guarded_path(admin: httpx.AsyncClient) -> None:
+    described = (await admin.get("/api/openapi.json")).json()["paths"]
+    assert {re.sub(r"{\w+}", "x", path) for path in described} == {path for _, path in guarded()}
