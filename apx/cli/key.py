@@ -48,10 +48,12 @@ def list_keys(
 
 
 @app.command()
-def revoke(key_id: Annotated[str, typer.Argument(help="The key's id: key_…")]) -> None:
+def revoke(key_id: Annotated[str, typer.Argument(help="The key's id: key_…")], as_json: AsJson = False) -> None:
     """Take a key back for good; routers refuse it within a second."""
     record = asyncio.run(_revoke(key_id))
-    print(f"{record.id} of {record.org} is revoked")
+    if as_json:
+        return print_json({"id": record.id, "org": record.org, "revoked": True})
+    return print(f"{record.id} of {record.org} is revoked")
 
 
 async def _create(gitops: Path, org: str, environment: str, note: str) -> tuple[str, KeyRecord]:

@@ -11,7 +11,7 @@ import typer
 
 from apx import bootstrap
 from apx.cli.output import AsJson, moment, print_json, print_table
-from apx.errors import NotFound
+from apx.errors import Conflict, NotFound
 from apx.requests.model import DeadLetter, Result
 from apx.requests.replay import replayed
 from apx.settings import Settings
@@ -20,6 +20,7 @@ app = typer.Typer(help="Look at accepted requests.", no_args_is_help=True)
 dlq = typer.Typer(help="Look at dead letters, and queue them again.", no_args_is_help=True)
 
 Product = Annotated[str | None, typer.Option("--product", help="Only this product's.")]
+Limit = Annotated[int, typer.Option(min=1, max=10_000, help="Most to show.")]
 
 
 @app.command()
@@ -38,7 +39,7 @@ def list_lanes(as_json: AsJson = False) -> None:
 
 
 @dlq.command("list")
-def list_dead_letters(product: Product = None, limit: int = 100, as_json: AsJson = False) -> None:
+def list_dead_letters(product: Product = None, limit: Limit = 100, as_json: AsJson = False) -> None:
     """List dead letters, newest first, with their reasons."""
     letters = asyncio.run(_dead_letters(product, limit))
     if as_json:
@@ -51,10 +52,15 @@ def list_dead_letters(product: Product = None, limit: int = 100, as_json: AsJson
 def replay(
     letter_ids: Annotated[list[str], typer.Argument(help="Dead letters, as `apx dlq list` shows them.")],
     product: Product = None,
+    as_json: AsJson = False,
 ) -> None:
     """Queue dead letters again, each under a new id; prints old and new ids."""
-    for old, new in asyncio.run(_replay(letter_ids, product)):
+    replayed_as = asyncio.run(_replay(letter_ids, product))
+    if as_json:
+        return print_json([{"request": old, "replayed_as": new} for old, new in replayed_as])
+    for old, new in replayed_as:
         print(f"{old}\t{new}")
+    return None
 
 
 async def _get(request_id: str) -> dict[str, Any]:
@@ -79,15 +85,17 @@ async def _dead_letters(product: str | None, limit: int) -> list[DeadLetter]:
 async def _replay(letter_ids: list[str], product: str | None) -> list[tuple[str, str]]:
     settings = Settings.load()
     receipts = bootstrap.receipts(settings, "us")
-    done = []
+    done: list[tuple[str, str]] = []
     async with bootstrap.backends(settings) as backends:
         letters = {letter.id: letter for letter in await backends.bus.dead_letters(product, 10_000)}
         unknown = [letter_id for letter_id in letter_ids if letter_id not in letters]
         if unknown:
             raise NotFound(f"no dead letter {', '.join(unknown)}; `apx dlq list` shows them")
-        for letter_id in letter_ids:
+        for letter_id in dict.fromkeys(letter_ids):
             envelope = replayed(letters[letter_id], receipts, bootstrap.CLOCK, os.urandom)
             published = await backends.bus.publish(envelope)
+            if published.outcome != "accepted":
+                raise Conflict(f"{letter_id} is kept: the org's backlog is full; {len(done)} were queued before it")
             await backends.bus.forget_dead_letter(letter_id)
             done.append((letters[letter_id].envelope.id, published.id))
     return done

@@ -141,6 +141,11 @@ def _routes(found: list[Any]) -> list[APIRoute]:
     return routes
 
 
+@pytest.fixture(scope="module")
+def guarded_app() -> FastAPI:
+    return Office(Path("unused")).app
+
+
 def test_there_is_something_to_guard() -> None:
     assert len(guarded()) >= 10
 
@@ -161,9 +166,9 @@ BAD = {
 @pytest.mark.parametrize("headers", BAD.values(), ids=BAD.keys())
 @pytest.mark.parametrize(("method", "path"), guarded())
 async def test_nothing_is_answered_without_the_token(
-    office: Office, method: str, path: str, headers: dict[str, str]
+    guarded_app: FastAPI, method: str, path: str, headers: dict[str, str]
 ) -> None:
-    transport = httpx.ASGITransport(office.app)
+    transport = httpx.ASGITransport(guarded_app)
     raw = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
     async with httpx.AsyncClient(transport=transport, base_url="http://control") as client:
         answer = await client.request(method, path, headers=raw)
