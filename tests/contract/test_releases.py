@@ -1,3 +1,5 @@
+"""What every `ReleaseStore` promises; kept in a folder, so far."""
+
 from __future__ import annotations
 
 import asyncio
