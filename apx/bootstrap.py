@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -120,6 +122,14 @@ def receipts(settings: Settings, region: str) -> Receipts:
 def admin_token(settings: Settings) -> str:
     """Return the token that the control API asks for, made on first use."""
     return "apxadm_" + ensure_secret(settings.home / "keys" / "admin-token").hex()
+
+
+def operator() -> str:
+    """Return the name of who runs this process, for the history; a container may give its user no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
 
 
 def follower(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 import subprocess
 import sys
 from pathlib import Path
@@ -144,7 +143,7 @@ async def _activated(settings: Settings, digests: list[str], why: str) -> list[t
     async with bootstrap.backends(settings) as backends:
         for digest, manifest in zip(wanted, manifests, strict=True):
             active = await activate(
-                backends.rollouts, loader, digest, actor=getpass.getuser(), why=why, clock=bootstrap.CLOCK
+                backends.rollouts, loader, digest, actor=bootstrap.operator(), why=why, clock=bootstrap.CLOCK
             )
             changed.append((manifest.product, digest, active is not None))
     return changed

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 from collections.abc import Callable
 from pathlib import Path
 
@@ -42,7 +41,7 @@ async def _seed(settings: Settings, gitops: Path, progress: Callable[[str], None
         loader = bootstrap.loader(settings)
         for one in built:
             await activate(
-                backends.rollouts, loader, one.digest, actor=getpass.getuser(), why="./dev up", clock=bootstrap.CLOCK
+                backends.rollouts, loader, one.digest, actor=bootstrap.operator(), why="./dev up", clock=bootstrap.CLOCK
             )
         for record in await backends.keys.list_keys():
             if record.note == _NOTE:

@@ -22,7 +22,7 @@ from apx.backends.memory.bus import MemoryBus
 from apx.backends.memory.keys import MemoryKeys
 from apx.backends.memory.results import MemoryResults
 from apx.backends.memory.rollouts import MemoryRollouts
-from apx.bootstrap import Backends
+from apx.bootstrap import Backends, operator
 from apx.cli.main import app, main
 from apx.clock import SystemClock
 from apx.requests.model import Envelope, Problem, Result
@@ -353,3 +353,11 @@ def test_an_interrupted_process_ends_with_130(outside: dict[str, str], tmp_path:
 
 def _children(pid: int) -> bool:
     return bool(psutil.Process(pid).children())
+
+
+def test_a_user_without_a_name_goes_by_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nameless() -> str:
+        raise KeyError("getpwuid(): uid not found")
+
+    monkeypatch.setattr("getpass.getuser", nameless)
+    assert operator() == f"uid {os.getuid()}"
