@@ -47,7 +47,7 @@ def compile_policy(opa: Opa, policies_root: Path, package: str, *, cache_dir: Pa
     if cache_dir is None:
         return _build(opa, policies_root, sources, cache_dir)
     cache = PrivateFolder(cache_dir)
-    name = f"{_fingerprint(opa, sources)}.policy"
+    name = f"{fingerprint(opa, sources)}.policy"
     held = cache.read(name)
     if held is not None:
         return msgspec.msgpack.decode(held, type=CompiledPolicy)
@@ -106,8 +106,8 @@ def canonical(document: object) -> bytes:
     return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
-def _fingerprint(opa: Opa, sources: Closure) -> str:
-    """Name everything that the result depends on."""
+def fingerprint(opa: Opa, sources: Closure) -> str:
+    """Name everything that a build or a test run of these sources depends on."""
     digest = hashlib.sha256()
     for part in (_FORMAT, opa.version(), capabilities_digest(), sources.package):
         digest.update(f"{part}\0".encode())

@@ -11,8 +11,10 @@ from typing import Any
 import msgspec
 
 from apx.errors import PolicyRejected
+from apx.policy.compile import fingerprint
 from apx.policy.opa import Completed, Opa
 from apx.policy.sources import TEST_SUFFIX, closure, lay_out, package_of, scan
+from apx.policy.storage import PrivateFolder
 
 
 class FailedTest(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +51,19 @@ class PolicyTestReport(msgspec.Struct, frozen=True, kw_only=True):
     def ok(self) -> bool:
         """Say whether there are tests and all of them passed."""
         return self.passed > 0 and not self.failed
+
+
+def run_tests_cached(opa: Opa, policies_root: Path, package: str, cache_dir: Path) -> PolicyTestReport:
+    """Run one package's tests, unless they passed before with the same sources and the same opa."""
+    cache = PrivateFolder(cache_dir)
+    name = f"{fingerprint(opa, closure(policies_root, package, tests=True))}.tests"
+    held = cache.read(name)
+    if held is not None:
+        return msgspec.msgpack.decode(held, type=PolicyTestReport)
+    report = run_tests(opa, policies_root, package)
+    if report.ok:
+        cache.write(name, msgspec.msgpack.encode(report))
+    return report
 
 
 def run_tests(opa: Opa, policies_root: Path, package: str | None = None) -> PolicyTestReport:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -20,11 +21,13 @@ from apx.errors import InvalidCatalog, PolicyRejected
 from apx.policy.capabilities import capabilities_digest
 from apx.policy.compile import CompiledPolicy, compile_policy
 from apx.policy.opa import Opa
-from apx.policy.test import PolicyTestReport, run_tests
+from apx.policy.test import PolicyTestReport, run_tests_cached
 from apx.release.digest import blob_of, canonical, digest_of
 from apx.release.model import PAYLOAD_TYPE, Compiler, Manifest, PolicyArtifact, TestReport
 from apx.release.signing import Signer, holds, seal
 from apx.release.store import Listed, ReleaseStore
+
+T = TypeVar("T")
 
 
 class Built(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,9 +68,8 @@ class Builder:
         wanted = _wanted(catalog, products)
         policies = Path(catalog.root) / "policies"
         packages = sorted({product.spec.policy.package for product in wanted})
-        reports, compiled = await asyncio.gather(
-            asyncio.to_thread(self._test, policies, packages), self._compile(policies, packages)
-        )
+        compiled = await self._each(packages, self._compile_one(policies))
+        reports = await self._each(packages, self._test_one(policies))
         compiler = Compiler(opa=self._opa.version(), capabilities=capabilities_digest())
         known = {listed.digest async for listed in self._store.list_releases()}
         for product in wanted:
@@ -75,37 +77,40 @@ class Builder:
             manifest = _manifest(catalog, product, compiled[package], reports[package], compiler)
             yield await self._put(manifest, compiled[package], known)
 
-    async def _compile(self, policies: Path, packages: list[str]) -> dict[str, CompiledPolicy]:
-        """Compile each package once, as many at a time as there are processors."""
+    async def _each(self, packages: list[str], work: Callable[[str], T]) -> dict[str, T]:
+        """Do one thing for each package, as many at a time as there are processors; raise all that is wrong at once."""
         gate = asyncio.Semaphore(os.cpu_count() or 1)
 
-        async def one(package: str) -> CompiledPolicy | PolicyRejected:
+        async def one(package: str) -> T:
             async with gate:
-                try:
-                    return await asyncio.to_thread(
-                        compile_policy, self._opa, policies, package, cache_dir=self._cache_dir
-                    )
-                except PolicyRejected as error:
-                    return error
+                return await asyncio.to_thread(work, package)
 
-        results = dict(zip(packages, await asyncio.gather(*map(one, packages)), strict=True))
-        errors = [str(result) for result in results.values() if isinstance(result, PolicyRejected)]
+        results = await asyncio.gather(*map(one, packages), return_exceptions=True)
+        unexpected = [r for r in results if isinstance(r, BaseException) and not isinstance(r, PolicyRejected)]
+        if unexpected:
+            raise unexpected[0]
+        errors = [str(result) for result in results if isinstance(result, PolicyRejected)]
         if errors:
             raise PolicyRejected("\n".join(errors))
-        return {name: result for name, result in results.items() if isinstance(result, CompiledPolicy)}
+        return {n: r for n, r in zip(packages, results, strict=True) if not isinstance(r, BaseException)}
 
-    def _test(self, policies: Path, packages: list[str]) -> dict[str, PolicyTestReport]:
-        """Run each package's tests; a release of a policy without tests that pass is not built."""
-        reports = {package: run_tests(self._opa, policies, package) for package in packages}
-        wrong = [str(failure) for report in reports.values() for failure in report.failed]
-        wrong += [
-            f"{policies}: package {package} has no tests: write some in a *_test.rego file beside it"
-            for package, report in reports.items()
-            if not report.passed and not report.failed
-        ]
-        if wrong:
-            raise PolicyRejected("\n".join(wrong))
-        return reports
+    def _compile_one(self, policies: Path) -> Callable[[str], CompiledPolicy]:
+        return lambda package: compile_policy(self._opa, policies, package, cache_dir=self._cache_dir)
+
+    def _test_one(self, policies: Path) -> Callable[[str], PolicyTestReport]:
+        """Run a package's tests; a release of a policy without tests that pass is not built."""
+
+        def test(package: str) -> PolicyTestReport:
+            report = run_tests_cached(self._opa, policies, package, self._cache_dir)
+            if report.failed:
+                raise PolicyRejected("\n".join(map(str, report.failed)))
+            if not report.passed:
+                raise PolicyRejected(
+                    f"{policies}: package {package} has no tests: write some in a *_test.rego file beside it"
+                )
+            return report
+
+        return test
 
     async def _put(self, manifest: Manifest, policy: CompiledPolicy, known: set[str]) -> Built:
         payload = canonical(manifest)
