@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from services.edge.admission import ADMITTED_MARK, METADATA
-from services.edge.problems import CEL
+from services.edge.problems import CEL, REQUEST_ID
 from services.edge.settings import EdgeSettings
 
 _STDOUT = "type.googleapis.com/envoy.extensions.access_loggers.stream.v3.StdoutAccessLog"
@@ -18,7 +18,7 @@ _STDOUT = "type.googleapis.com/envoy.extensions.access_loggers.stream.v3.StdoutA
 _LINE = {
     "event": "edge.request",
     "time": "%START_TIME(%Y-%m-%dT%H:%M:%S.%3fZ)%",
-    "request_id": "%REQ(X-REQUEST-ID)%",
+    "request_id": REQUEST_ID,
     "method": "%REQ(:METHOD)%",
     "path": "%PATH(NQ:PATH)%",
     "protocol": "%PROTOCOL%",

@@ -8,6 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 CEL = "type.googleapis.com/envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter"
+_OPERATORS = '[{"command":"REQ","param":"X-REQUEST-ID","max_length":64},{"command":"RESP","param":"X-REQUEST-ID"}]'
+REQUEST_ID = f'%COALESCE({{"operators":{_OPERATORS}}})%'
+"""The request's name. What is refused before its header fields are read has none: the answer brings one along."""
 
 PROBLEMS: dict[int, tuple[str, str]] = {
     400: ("bad-request", "The request is not well-formed HTTP, or its path has more than one reading."),
@@ -54,15 +57,20 @@ def _mapper(when: dict[str, Any], *, status: int | None = None, body: str | None
         return mapper | {"body_format_override": text}
     if status is not None:
         mapper |= {"status_code": status, "body_format_override": _problem(status)}
+    mapper["headers_to_add"] = [_NAMED]
     if status == 401:  # noqa: PLR2004 - RFC 9110 11.6.1: a 401 names the scheme
-        mapper["headers_to_add"] = [_set("www-authenticate", "Bearer")]
+        mapper["headers_to_add"] += [_set("www-authenticate", "Bearer")]
     if status in {429, 503}:
-        mapper["headers_to_add"] = [_set("retry-after", "1")]
+        mapper["headers_to_add"] += [_set("retry-after", "1")]
     return mapper
 
 
 def _set(name: str, value: str) -> dict[str, Any]:
     return {"header": {"key": name, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+
+
+_NAMED = {"header": {"key": "x-request-id", "value": "%UNIQUE_ID%"}, "append_action": "ADD_IF_ABSENT"}
+"""Replaced by the request's own, where it has one."""
 
 
 def _problem(status: int, *, literal: bool = True) -> dict[str, Any]:
@@ -73,7 +81,7 @@ def _problem(status: int, *, literal: bool = True) -> dict[str, Any]:
             "title": title,
             "status": status if literal else "%RESPONSE_CODE%",
             "code": code,
-            "request_id": "%REQ(X-REQUEST-ID)%",
+            "request_id": REQUEST_ID,
         },
         "content_type": "application/problem+json",
     }

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import json
 import socket
 import time
+import uuid
 
 import httpx
 import psutil
@@ -93,6 +95,15 @@ def test_a_problem_of_the_edge_names_its_request(edge: World) -> None:
     answer = edge.call("GET", "/-/x")
     assert answer.json()["request_id"] == answer.headers["x-request-id"]
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("line", ["FOO /orders HTTP/1.1", "GET /orders HTTP/1.0"])
+def test_what_is_refused_before_its_fields_are_read_is_named_too(edge: World, line: str) -> None:
+    answer = send(edge.settings.edge_port, request(line, "Connection: close"))
+    head, _, body = answer.raw.partition(b"\r\n\r\n")
+    name = json.loads(body)["request_id"]
+    assert f"x-request-id: {uuid.UUID(name)}".encode() in head
+    until(lambda: name in edge.said())
 
 
 FORGED = [

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from services.edge.files import Files, replace_file
-from services.edge.problems import PROBLEMS, local_replies
+from services.edge.problems import PROBLEMS, REQUEST_ID, local_replies
 from services.edge.render import render
 from services.edge.settings import EdgeSettings
 from tests.unit.edge.manifests import manifest
@@ -66,5 +66,5 @@ def test_each_problem_of_the_edge_has_its_code_and_its_request() -> None:
     mappers = local_replies()["mappers"]
     bodies = [one["body_format_override"]["json_format"] for one in mappers if "status_code" in one]
     assert {body["status"] for body in bodies} == set(PROBLEMS) - {500}
-    assert all(body["request_id"] == "%REQ(X-REQUEST-ID)%" for body in bodies)
+    assert all(body["request_id"] == REQUEST_ID for body in bodies)
     assert len({code for code, _ in PROBLEMS.values()}) == len(PROBLEMS)
