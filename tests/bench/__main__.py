@@ -47,15 +47,15 @@ TOOLS = frozenset({"APX_OPA", "APX_ENVOY", "APX_VALKEY_SERVER"})
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure; return 0, or 1 when a row could not be measured. A goal that is missed is a figure, not a failure."""
-    parser = _parser()
+    parser = command_line()
     asked = parser.parse_args(arguments)
-    groups = _groups(asked.rows, parser)
+    groups = groups_of(asked.rows, parser)
     for name in [name for name in os.environ if name.startswith("APX_") and name not in TOOLS]:
         del os.environ[name]
     machine = describe(generator())
     found: list[Row] = []
     for name in groups:
-        found += _measured(name, quick=asked.quick)
+        found += measured(name, quick=asked.quick)
     if asked.json:
         sys.stdout.write(as_json(machine, found))
     else:
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if any(row.error for row in found) else 0
 
 
-def _measured(name: str, *, quick: bool) -> list[Row]:
+def measured(name: str, *, quick: bool) -> list[Row]:
     """Return a group's rows; where it fails, the rest of them say why."""
     begun = time.monotonic()
     found: list[Row] = []
@@ -84,7 +84,7 @@ def _measured(name: str, *, quick: bool) -> list[Row]:
     return found
 
 
-def _groups(wanted: Sequence[str], parser: argparse.ArgumentParser) -> list[str]:
+def groups_of(wanted: Sequence[str], parser: argparse.ArgumentParser) -> list[str]:
     """Return the groups that measure the wanted rows; all when none is named."""
     known = {row: group for group, module in GROUPS.items() for row in (group, *module.NAMES)}
     if unknown := [name for name in wanted if name not in known]:
@@ -92,7 +92,7 @@ def _groups(wanted: Sequence[str], parser: argparse.ArgumentParser) -> list[str]
     return list(dict.fromkeys(known[name] for name in wanted)) or list(GROUPS)
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_line() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"{', '.join(GROUPS)}; by default all")
     parser.add_argument("--json", action="store_true", help="print one JSON object; progress goes to stderr")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import http.client
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from tests.bench.bench import Bench, NotMeasured
@@ -11,9 +11,19 @@ from tests.bench.celery_api import KEY, start_api, start_store
 from tests.bench.edge_to_nothing import serve_nothing
 from tests.bench.load import drive, request
 from tests.bench.row import Goal, Row, Samples, interleaved, row
+from tests.bench.side import Side
 from tests.bench.trees import ORDER, bench_tree
 
-NAMES = ("accept", "accept-not-memoised", "accept-celery", "accept-celery-everysec")
+NAMES = (
+    "accept",
+    "accept-not-memoised",
+    "accept-router-cpu",
+    "accept-router-cpu-not-memoised",
+    "accept-edge-cpu",
+    "accept-store-cpu",
+    "accept-celery",
+    "accept-celery-everysec",
+)
 MANY = 20_000
 """Distinct bodies: more than the memo keeps."""
 OURS = "APX: key, policy with the body, limit, receipt, one synced write, a log line; no worker runs."
@@ -31,36 +41,31 @@ CELERY = (
 def rows(bench: Bench) -> Iterator[Row]:
     """Measure requests a second over 64 connections."""
     platform = bench.platform("apx", bench_tree(bench.folder / "gitops"), without=("worker", "demo"))
-    same, many = orders(platform.keys["acme"], 1), orders(platform.keys["acme"], MANY)
-    theirs, theirs_many = orders(KEY, 1), orders(KEY, MANY)
-    ours = platform.settings.edge_port
     floor = serve_nothing(bench)
-    for port, sent in ((ours, same), (floor, same)):
-        check_answer(port, sent[0], "202")
-
-    def rate(port: int, requests: Sequence[bytes]) -> Callable[[], float]:
-        return lambda: drive(port, requests, seconds=bench.seconds, folder=bench.folder).rate
-
-    sides = {
-        "ours": rate(ours, same),
-        "floor": rate(floor, same),
-        "ours-many": rate(ours, many),
-        "floor-many": rate(floor, many),
-    }
-    for measure in sides.values():
-        measure()  # once for nothing: connections, caches, code
+    same, many = orders(platform.keys["acme"], 1), orders(platform.keys["acme"], MANY)
+    for port in (platform.settings.edge_port, floor.port):
+        check_answer(port, same[0], "202")
+    ours_pids = {name: platform.pid(name) for name in ("router", "edge", "valkey")}
+    floor_pids = {"router": floor.application_pid, "edge": floor.envoy_pid}
+    ours, ours_many = (Side(bench, platform.settings.edge_port, sent, ours_pids) for sent in (same, many))
+    null, null_many = (Side(bench, floor.port, sent, floor_pids) for sent in (same, many))
+    for side in (ours, null, ours_many, null_many):
+        side.warm_up()
+    sides = {"ours": ours.rate, "null": null.rate, "ours-many": ours_many.rate, "null-many": null_many.rate}
     found = interleaved(sides, bench.rounds)
-    yield _against_floor("accept", found["ours"], found["floor"], 0.65, "The same request again: decisions memoised.")
+    yield _against_floor("accept", found["ours"], found["null"], 0.65, "The same request again: decisions memoised.")
     yield _against_floor(
-        "accept-not-memoised", found["ours-many"], found["floor-many"], 0.5, "20,000 bodies in turn: none memoised."
+        "accept-not-memoised", found["ours-many"], found["null-many"], 0.5, "20,000 bodies in turn: none memoised."
     )
+    yield from _processor_time(ours, ours_many, null)
     always, everysec = start_store(bench, "always"), start_store(bench, "everysec", "everysec")
+    theirs = orders(KEY, MANY)
     port, how = _faster(bench, {way: start_api(bench, always, way) for way in ("thread", "direct")}, theirs)
-    quick_port = start_api(bench, everysec, how)
+    other_port = start_api(bench, everysec, how)
     beside = {
-        "ours": sides["ours-many"],
-        "always": rate(port, theirs_many),
-        "everysec": rate(quick_port, theirs_many),
+        "ours": ours_many.rate,
+        "always": Side(bench, port, theirs, {}).rate,
+        "everysec": Side(bench, other_port, theirs, {}).rate,
     }
     found = interleaved(beside, bench.rounds)
     yield row(
@@ -115,6 +120,19 @@ def _against_floor(name: str, ours: Samples, floor: Samples, goal: float, note: 
         goal=Goal(ratio_from=goal),
         note=f"{note} {OURS} {FLOOR}",
     )
+
+
+def _processor_time(ours: Side, ours_many: Side, null: Side) -> Iterator[Row]:
+    note = "processor time a request, which other work on the machine changes less than requests a second."
+    for name, side, process, peer in (
+        ("accept-router-cpu", ours, "router", "null ASGI"),
+        ("accept-router-cpu-not-memoised", ours_many, "router", "null ASGI"),
+        ("accept-edge-cpu", ours, "edge", "bare Envoy"),
+    ):
+        yield row(
+            name, side.cpu_us(process), null.cpu_us(process), unit="µs", peer=peer, less_is_better=True, note=note
+        )
+    yield row("accept-store-cpu", ours.cpu_us("valkey"), unit="µs", note=f"{note} The peer has no store.")
 
 
 def _faster(

@@ -17,22 +17,29 @@ _HCM = _TYPE + "filters.network.http_connection_manager.v3.HttpConnectionManager
 _ROUTER = _TYPE + "filters.http.router.v3.Router"
 
 
-def serve_nothing(bench: Bench) -> int:
-    """Start both; return the port."""
+class Floor(msgspec.Struct, frozen=True):
+    """Where it listens, and its two processes."""
+
+    port: int
+    envoy_pid: int
+    application_pid: int
+
+
+def serve_nothing(bench: Bench) -> Floor:
+    """Start both."""
     (port,) = free_ports(1)
     application = bench.folder / "null.sock"
     config = bench.folder / "null-envoy.json"
     config.write_bytes(msgspec.json.encode(_bootstrap(port, application)))
-    bench.await_port(
-        application, bench.start(*python("tests.bench.peer.null_app", str(application)), log="null-app"), "null-app"
-    )
+    served = bench.start(*python("tests.bench.peer.null_app", str(application)), log="null-app")
+    bench.await_port(application, served, "null-app")
     envoy = bench.start(
         str(find_envoy(EdgeSettings.load())),
         *("--config-path", str(config), "--concurrency", "1", "--disable-hot-restart", "--log-level", "error"),
         log="null-envoy",
     )
     bench.await_port(port, envoy, "null-envoy")
-    return port
+    return Floor(port, envoy.pid, served.pid)
 
 
 def _bootstrap(port: int, application: Path) -> dict[str, Any]:

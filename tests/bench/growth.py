@@ -18,12 +18,16 @@ from apx.local.parts import Parts
 from apx.settings import Settings
 from tests.bench.bench import Bench, NotMeasured
 from tests.bench.crowd import SYNC_EVERY, Crowd, activate
-from tests.bench.load import drive, request
+from tests.bench.load import request
 from tests.bench.row import Goal, Row, Samples, interleaved, row
+from tests.bench.side import Side
 from tests.bench.trees import ORDER, bench_tree
 
 NAMES = (
     "growth",
+    "growth-router-cpu",
+    "growth-edge-cpu",
+    "growth-store-cpu",
     "growth-router-memory",
     "growth-edge-memory",
     "growth-reload",
@@ -36,7 +40,7 @@ MIB = 2**20
 CHANGED = "crowd-0"
 
 
-class Side:
+class Crowded:
     """One of the two platforms, and a request for each of its asynchronous products."""
 
     def __init__(self, bench: Bench, count: int) -> None:
@@ -50,14 +54,11 @@ class Side:
             start_s=MOST_S,
         )
         bench.say(f"a platform with {count} products is ready after {time.perf_counter() - begun:.0f} s")
-        self._bench = bench
         self._keys = crowd.keys
-        self.requests = [_order(product, key) for product, key in crowd.keys.items()]
-        random.Random(7).shuffle(self.requests)  # noqa: S311 -- so that neighbours are not asked after one another
-
-    def rate(self) -> float:
-        port = self.platform.settings.edge_port
-        return drive(port, self.requests, seconds=self._bench.seconds, folder=self._bench.folder).rate
+        requests = [_order(product, key) for product, key in crowd.keys.items()]
+        random.Random(7).shuffle(requests)  # noqa: S311 -- so that neighbours are not asked after one another
+        pids = {name: self.platform.pid(name) for name in ("router", "edge", "valkey")}
+        self.load = Side(bench, self.platform.settings.edge_port, requests, pids)
 
     def memory_mib(self, name: str) -> float:
         return psutil.Process(self.platform.pid(name)).memory_info().rss / MIB
@@ -95,10 +96,10 @@ def rows(bench: Bench) -> Iterator[Row]:
     """Measure a small and a large platform side by side."""
     most = 1_000 if bench.quick else 10_000
     bench_tree(bench.folder / "gitops")
-    few, many = Side(bench, FEW), Side(bench, most)
+    few, many = Crowded(bench, FEW), Crowded(bench, most)
     for side in (few, many):
-        side.rate()  # each key and each decision once
-    found = interleaved({"few": few.rate, "many": many.rate}, bench.rounds)
+        side.load.warm_up()  # each key and each decision once
+    found = interleaved({"few": few.load.rate, "many": many.load.rate}, bench.rounds)
     peer = f"with {FEW}"
     scale = (
         f"{most:,} products, orgs, keys and lanes beside {FEW}, asked in a random order that repeats; one in "
@@ -113,8 +114,18 @@ def rows(bench: Bench) -> Iterator[Row]:
         goal=Goal(ratio_from=0.9),
         note=f"durable 202, memoised decisions. {scale}",
     )
+    for name, process in (("router", "router"), ("edge", "edge"), ("store", "valkey")):
+        yield row(
+            f"growth-{name}-cpu",
+            many.load.cpu_us(process),
+            few.load.cpu_us(process),
+            unit="µs",
+            peer=peer,
+            less_is_better=True,
+            note="processor time a request: where the difference comes from.",
+        )
 
-    def beside(name: str, unit: str, of: Callable[[Side], float], note: str) -> Row:
+    def beside(name: str, unit: str, of: Callable[[Crowded], float], note: str) -> Row:
         ours, theirs = Samples((of(many),)), Samples((of(few),))
         return row(name, ours, theirs, unit=unit, peer=peer, less_is_better=True, note=note)
 
@@ -126,7 +137,7 @@ def rows(bench: Bench) -> Iterator[Row]:
             "resident, after the load.",
         )
     yield beside(
-        "growth-reload", "s", Side.reload_s, "from a changed live state until an answer names the new release."
+        "growth-reload", "s", Crowded.reload_s, "from a changed live state until an answer names the new release."
     )
     for name, what in (("router", "the router"), ("edge", "Envoy")):
         yield beside(
