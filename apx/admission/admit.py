@@ -157,6 +157,14 @@ def _over_limit(taken: Taken, rate: Rate) -> Refused:
     )
 
 
+_ENCODED = Refused(
+    status=415,
+    code="body-encoded",
+    detail="This product takes bodies without a content-encoding: its policy reads them.",
+)
+"""The policy would judge the bytes, and the backend act on what they decode to."""
+
+
 def _input(product: LiveProduct, match: Match, key: KeyRecord, plan: str, call: Call) -> bytes | Refused:
     """Return the policy's input document (gitops/schemas/policy-input.json) as JSON."""
     policy = product.spec.policy
@@ -188,6 +196,8 @@ def _input(product: LiveProduct, match: Match, key: KeyRecord, plan: str, call: 
     if policy.body and call.body:
         if not is_json_type(call.headers.get("content-type", "application/json")):
             return Refused(status=415, code="body-not-json", detail="This product takes application/json.")
+        if call.headers.get("content-encoding", "identity").strip().lower() != "identity":
+            return _ENCODED
         if not has_one_reading(call.body):
             return Refused(status=400, code="body-invalid", detail="The body is not JSON with one reading (RFC 8259).")
         document = document[:-1] + b',"body":' + call.body + b"}"

@@ -220,6 +220,24 @@ def test_a_body_of_another_type_is_refused() -> None:
     assert code(desk.judge(body=b"{}", headers={"content-type": "text/plain"})) == (415, "body-not-json")
 
 
+@pytest.mark.parametrize("coding", ["gzip", "br", "identity, gzip", "\xff", ""])
+def test_a_body_that_the_backend_would_decode_is_not_judged_undecoded(coding: str) -> None:
+    policy = Says()
+    assert code(Desk(policy, policy=BODY).judge(body=b"{}", headers={"content-encoding": coding})) == (
+        415,
+        "body-encoded",
+    )
+    assert policy.shown == []
+
+
+def test_a_body_that_says_it_is_not_encoded_is_judged() -> None:
+    assert code(Desk(Says(), policy=BODY).judge(body=b"{}", headers={"content-encoding": "Identity"})) is None
+
+
+def test_an_encoded_body_that_no_policy_reads_passes() -> None:
+    assert code(Desk(Says()).judge(body=b"{}", headers={"content-encoding": "gzip"})) is None
+
+
 @pytest.mark.parametrize("query", ["a=%FF", "a=%C3", "%80=1", "&".join(["a=1"] * 257), "a=caf\xe9", "a=\x01"])
 def test_a_query_with_several_readings_is_refused(query: str) -> None:
     policy = Says()
