@@ -124,7 +124,7 @@ def admit(product: LiveProduct, match: Match, key: KeyRecord, call: Call, bucket
     decision = product.decide(document)
     if not decision.allow:
         return _denied(decision)
-    taken = buckets.take(f"{key.org}/{product.name}", plan.rate, decision.cost)
+    taken = buckets.take(f"{key.id}/{product.name}", plan.rate, decision.cost)
     if not taken.allowed:
         metrics.LIMITS_REFUSED.inc(product.name, "rate")
         return _over_limit(taken, plan.rate)

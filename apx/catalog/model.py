@@ -19,6 +19,10 @@ LaneKey = Literal["org", "key", "request"]
 RetryOn = Literal["connect", "timeout", "429", "500", "502", "503", "504"]
 
 DAY_S = 86_400
+_MOST_DEADLINE_S = 7 * DAY_S
+_MOST_RETENTION_S = 30 * DAY_S
+MOST_KEPT_S = _MOST_DEADLINE_S + _MOST_RETENTION_S
+"""No result is kept longer, whatever its product says."""
 MIB = 1_048_576
 
 _END = r"$(?!\n)"
@@ -183,9 +187,9 @@ class Async(Spec, frozen=True, kw_only=True):
 
     lane: LaneKey = "org"
     """What is first-in, first-out: the org's requests, one key's, or each request by itself."""
-    deadline_s: Annotated[float, Meta(gt=0, le=7 * DAY_S)] = 3600.0
+    deadline_s: Annotated[float, Meta(gt=0, le=_MOST_DEADLINE_S)] = 3600.0
     """From acceptance; a request that is older is never sent to the backend."""
-    retention_s: Annotated[float, Meta(gt=0, le=30 * DAY_S)] = 86_400.0
+    retention_s: Annotated[float, Meta(gt=0, le=_MOST_RETENTION_S)] = 86_400.0
     """How long a result can be collected."""
     backlog: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
     """Most requests of one org that wait; above it 429."""
@@ -279,7 +283,7 @@ class PlanSpec(Spec, frozen=True, kw_only=True):
     title: Line
     """For people."""
     rate: Rate
-    """How many requests one org may make of one product."""
+    """How many requests one key may make of one product."""
     max_timeout_s: Seconds = 300.0
     """No product that offers this plan may have a longer timeout."""
     max_body_bytes: Bytes = 1_048_576

@@ -222,7 +222,8 @@ class Execution:
             blob=body.blob,
             body_bytes=body.size_bytes,
             error=problem,
-            retention_s=retention_s,
+            # Kept past the deadline too: until then, a receipt without a result means that the request waits.
+            retention_s=retention_s + max(0.0, self._left_s(delivery)),
         )
         return Carried(
             settlement=Settlement(delivery=delivery, result=result, dead_letter=problem if dead else None),

@@ -13,6 +13,7 @@ from apx.errors import ApxError
 from apx.telemetry import logs
 from apx.telemetry.spans import SpanFile
 from services.control.app import create_app
+from services.control.housekeeping import clear_blobs
 from services.control.lanes import watch_lanes
 from services.control.settings import ControlSettings
 
@@ -51,11 +52,12 @@ async def serve(settings: ControlSettings) -> None:
             server_header=False,
             timeout_graceful_shutdown=5,
         )
-        watching = asyncio.create_task(watch_lanes(backends.bus))
+        beside = [asyncio.create_task(watch_lanes(backends.bus)), asyncio.create_task(clear_blobs(backends.blobs))]
         try:
             await uvicorn.Server(config).serve()
         finally:
-            watching.cancel()
+            for task in beside:
+                task.cancel()
 
 
 if __name__ == "__main__":

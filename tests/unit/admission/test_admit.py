@@ -143,16 +143,11 @@ def test_a_cost_that_never_fits_names_no_time() -> None:
     assert (answer.status, answer.retry_after_s) == (429, None)
 
 
-def test_the_keys_of_one_org_share_its_rate() -> None:
+def test_each_key_has_its_own_rate() -> None:
     desk = Desk(Says(), plans={"free": PlanSpec(title="F", rate=Rate(per_second=0.1, burst=1))})
     assert code(desk.judge(by=key(id="key_1"))) is None
-    assert code(desk.judge(by=key(id="key_2"))) == (429, "quota-exceeded")
-
-
-def test_orgs_do_not_share_a_rate() -> None:
-    desk = Desk(Says(), plans={"free": PlanSpec(title="F", rate=Rate(per_second=0.1, burst=1))})
-    desk.judge(by=key(org="acme"))
-    assert code(desk.judge(by=key(org="globex"))) is None
+    assert code(desk.judge(by=key(id="key_1"))) == (429, "quota-exceeded")
+    assert code(desk.judge(by=key(id="key_2"))) is None
 
 
 def test_the_policy_is_shown_the_whole_request() -> None:
