@@ -219,3 +219,10 @@ def test_backoff_doubles_up_to_its_bound_with_full_jitter(attempt: int, chance: 
 def test_retry_after_is_kept_to_within_the_products_bound(value: str, expected: float) -> None:
     wait_s = backoff_s(RETRY, 1, 0.5, (("retry-after", value),), now=CLOCK.time())
     assert wait_s == pytest.approx(expected, abs=0.01)
+
+
+async def test_a_result_is_kept_for_its_retention_past_the_deadline() -> None:
+    spec = spec_for("http://backend.example/api", retry=RETRY)
+    result = result_of(await carried(ScriptedClient(Answer(200, (), ())), spec=spec))
+
+    assert result.retention_s == pytest.approx(spec.async_.retention_s + 60)
