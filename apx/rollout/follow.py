@@ -39,8 +39,8 @@ class Follower(Generic[T]):
     """The live releases of this process, each prepared by `prepare` (and put away by `retire`).
 
     `current` maps product → prepared value and is replaced whole, never changed: who holds it sees one state.
-    `refused` maps product → why its new release is not served. `settled` is set once the first snapshot was worked
-    through, from the store or from the last known good on disk.
+    `refused` maps product → why its new release is not served; what a process of this kind served last, serves in its
+    place. `settled` is set once the first snapshot was worked through, from the store or from the last known good.
     """
 
     def __init__(
@@ -82,19 +82,25 @@ class Follower(Generic[T]):
             pass
 
     async def changes(self) -> AsyncIterator[dict[str, T]]:
-        """Follow, and yield `current` after each change that was worked through."""
+        """Follow, and yield `current` after each change that was worked through.
+
+        Nothing is yielded while nothing is known: an empty `current` means that the store has no products.
+        """
         while True:
             try:
                 async for snapshot in self._store.watch():
                     self._contact = self._clock.monotonic()
                     metrics.ROLLOUT_STORE_AGE.touch()
                     if snapshot.revision != self.revision or self.refused:
-                        yield await self._apply(snapshot)
+                        current = await self._apply(snapshot)
+                        if current or not self.refused:
+                            yield current
                         self.revision = snapshot.revision
-            except ApxError as error:  # away, or not for us: what serves goes on
-                _log.warning("rollouts.unavailable", detail=str(error), products=len(self.current))
-                if not self.settled.is_set():
-                    yield await self._apply(self._remembered())
+            except Exception as error:  # noqa: BLE001 -- away, not for us, or not to be read: what serves goes on
+                trace = None if isinstance(error, ApxError) else error
+                _log.warning("rollouts.unavailable", detail=str(error), products=len(self.current), exc_info=trace)
+                if not self.settled.is_set() and (current := await self._apply(self._remembered())):
+                    yield current
             await asyncio.sleep(_RETRY_S)
 
     async def _apply(self, snapshot: Snapshot) -> dict[str, T]:
@@ -103,18 +109,20 @@ class Follower(Generic[T]):
         for product, active in snapshot.products.items():
             if digests.get(product) == active.stable:
                 continue
+            digest = active.stable
             try:
-                release = await self._loader.load(active.stable, product)
-                prepared = await asyncio.to_thread(self._prepare, release)  # compiling takes 150 ms: requests go on
+                prepared = await self._ready(product, digest)
             except Exception as error:  # noqa: BLE001 -- one product's fault, even a bug of ours, is no other's
-                refused[product] = self._refuse(product, active.stable, error)
-                continue
+                refused[product] = self._refuse(product, digest, error)
+                if product in current or (found := await self._last_good(product, digest)) is None:
+                    continue
+                digest, prepared = found
             if product in current:
                 replaced.append(current[product])
-            current[product], digests[product] = prepared, active.stable
+            current[product], digests[product] = prepared, digest
             metrics.RELEASE_LOADS.inc(product, "loaded", "ok")
             metrics.RELEASE_STORE_AGE.touch()
-            _log.info("release.live", product=product, digest=active.stable, revision=active.revision)
+            _log.info("release.live", product=product, digest=digest, revision=active.revision)
         for product in set(current) - set(snapshot.products):
             replaced.append(current.pop(product))
             del digests[product]
@@ -126,6 +134,21 @@ class Follower(Generic[T]):
         self.settled.set()
         return current
 
+    async def _ready(self, product: str, digest: str) -> T:
+        release = await self._loader.load(digest, product)
+        return await asyncio.to_thread(self._prepare, release)  # compiling takes 150 ms: requests go on
+
+    async def _last_good(self, product: str, refused: str) -> tuple[str, T] | None:
+        """Return what a process of this kind served last; None when there is nothing else, or it is bad as well."""
+        kept = self._remembered().products.get(product)
+        if kept is None or kept.stable == refused:
+            return None
+        try:
+            return kept.stable, await self._ready(product, kept.stable)
+        except Exception as error:  # noqa: BLE001 -- as above
+            _log.warning("release.last-good-lost", product=product, digest=kept.stable, detail=str(error))
+            return None
+
     def _refuse(self, product: str, digest: str, error: Exception) -> Refusal:
         refusal = Refusal(digest, str(error) or type(error).__name__)
         code, trace = (error.code, None) if isinstance(error, ApxError) else (ApxError.code, error)
@@ -136,9 +159,12 @@ class Follower(Generic[T]):
 
     def _remember(self, snapshot: Snapshot) -> None:
         served = {
-            name: msgspec.structs.replace(active, stable=self._digests[name])
-            for name, active in snapshot.products.items()
-            if name in self._digests
+            **{name: kept for name, kept in self._remembered().products.items() if name in snapshot.products},
+            **{
+                name: msgspec.structs.replace(active, stable=self._digests[name])
+                for name, active in snapshot.products.items()
+                if name in self._digests
+            },
         }
         draft = self._path.with_suffix(f".{os.urandom(4).hex()}")  # processes of one kind share the file
         try:

@@ -47,7 +47,9 @@ class MemoryRollouts(RolloutStore):
             async with self._changed:
                 if seen is self._snapshot:
                     try:
-                        await asyncio.wait_for(self._changed.wait(), _SIGN_OF_LIFE_S)
+                        # Not `wait_for`: before Python 3.12 it can swallow a cancellation.
+                        async with asyncio.timeout(_SIGN_OF_LIFE_S):
+                            await self._changed.wait()
                     except TimeoutError:
                         continue
 

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from apx.backends.files.releases import FileReleaseStore
 from apx.backends.memory.rollouts import MemoryRollouts
 from apx.clock import ManualClock
-from apx.errors import ApxError, Misconfigured, ReleaseRejected, Unavailable
+from apx.errors import Misconfigured, ReleaseRejected, Unavailable
 from apx.release.digest import digest_of
 from apx.release.load import Loader
 from apx.release.model import Release
@@ -31,7 +31,7 @@ class Rollouts(MemoryRollouts):
         super().__init__()
         self.away = False
         self.away_from_watch = False
-        self.error: ApxError = Unavailable("away")
+        self.error: Exception = Unavailable("away")
 
     async def read(self) -> Snapshot:
         if self.away:
@@ -359,12 +359,53 @@ async def test_two_processes_of_one_kind_share_a_memory(world: World) -> None:
     assert list(remembered.products) == ["orders"]
 
 
-async def test_a_store_that_refuses_this_process_does_not_end_what_serves(world: World) -> None:
+async def test_a_restart_beside_a_bad_release_serves_what_served_last(world: World) -> None:
+    await world.rollouts.serve("orders", await world.store())
+    await world.started()
+    await world.stop()
+    world.unfit.add("bad")
+    await world.rollouts.serve("orders", await world.store(title="bad"))
+    for _ in range(2):  # the first restart must not forget it either
+        follower = await world.started()
+        assert (titles(follower), list(follower.refused)) == ({"orders": "first"}, ["orders"])
+        await world.stop()
+
+
+async def test_a_last_good_release_is_not_forgotten_while_it_cannot_be_read(world: World) -> None:
+    await world.rollouts.serve("orders", await world.store())
+    await world.started()
+    await world.stop()
+    world.unfit |= {"first", "bad"}
+    await world.rollouts.serve("orders", await world.store(title="bad"))
+    assert titles(await world.started()) == {}
+    await world.stop()
+    world.unfit.remove("first")
+    assert titles(await world.started()) == {"orders": "first"}
+
+
+@pytest.mark.parametrize("why", ["away", "all refused"])
+async def test_not_to_know_what_serves_is_not_to_serve_nothing(world: World, why: str) -> None:
+    if why == "all refused":
+        await world.rollouts.serve("orders", "sha256:" + "0" * 64)
+    world.rollouts.away = why == "away"
+    follower, told = world.follower(), list[dict[str, Served]]()
+
+    async def follow() -> None:
+        told.extend([current async for current in follower.changes()])
+
+    world.tasks.append(asyncio.ensure_future(follow()))
+    await until(follower.settled.is_set)
+    await asyncio.sleep(0.05)
+    assert told == []
+
+
+@pytest.mark.parametrize("error", [Misconfigured("the password was changed"), ValueError("not of this version")])
+async def test_a_store_that_refuses_this_process_does_not_end_what_serves(world: World, error: Exception) -> None:
     await world.rollouts.serve("orders", await world.store())
     follower = await world.started()
 
     world.rollouts.away = True
-    world.rollouts.error = Misconfigured("the password was changed")
+    world.rollouts.error = error
     await asyncio.sleep(0.05)
     assert titles(follower) == {"orders": "first"}
     assert not world.tasks[0].done()
