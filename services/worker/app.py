@@ -253,9 +253,13 @@ class Worker:
 
     async def _hear_cancellations(self) -> None:
         while True:
-            with suppress(Unavailable):
+            try:
                 async for request_id in self._parts.bus.cancellations():
                     self._held.drop(request_id, "cancelled")
+            except Unavailable:
+                pass  # a hint only: renewals find out too
+            except Exception:  # noqa: BLE001  # one that cannot be read must not be the last one heard
+                _log.exception("cancellations-not-heard")
             await asyncio.sleep(FIRST_PAUSE_S)
 
     async def _drain(self) -> None:

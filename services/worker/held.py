@@ -91,8 +91,9 @@ class Held:
     async def _renew(self, due: list[Holding]) -> None:
         try:
             renewed = await self._bus.extend([holding.delivery for holding in due])
-        except Unavailable as error:
-            _log.warning("lease-renewal-failed", deliveries=len(due), error=str(error))
+        except Exception as error:  # noqa: BLE001  # whatever it was, the next renewal may come in time
+            trace = None if isinstance(error, Unavailable) else error
+            _log.warning("lease-renewal-failed", deliveries=len(due), error=str(error), exc_info=trace)
             return
         for holding, kept in zip(due, renewed, strict=True):
             if not kept and self._holdings.get(holding.delivery.envelope.id) is holding:
