@@ -58,7 +58,7 @@ def product_routes(manifest: Manifest, settings: EdgeSettings) -> list[Json]:
     if spec.mode == "sync":
         routes = _sync_routes(manifest, settings)
     elif spec.auth.jwt is not None:
-        routes = _to_router({"path_separated_prefix": spec.base_path}, settings, filters=_jwt(manifest))
+        routes = _to_router({"path_separated_prefix": spec.base_path}, settings, _jwt(manifest))
     else:
         return []
     return [*(_no_token(spec.base_path) if spec.auth.jwt is not None else []), *routes]
@@ -86,7 +86,7 @@ def _matcher(manifests: Sequence[Manifest], settings: EdgeSettings, closed: Sequ
 def _tree(manifests: Sequence[Manifest], settings: EdgeSettings, closed: Sequence[str]) -> Json:
     default = _default(settings)
     nobody = [{"match": {"path_separated_prefix": "/metrics"}, **_answer(404)}, *default]
-    requests = _to_router({"path_separated_prefix": "/v1/requests"}, settings, timeout_s=0)
+    requests = [_router_route({"path_separated_prefix": "/v1/requests"}, timeout_s=0)]
     tree = {
         "/-/": _list("internal", [_everything(404)]),
         "/metrics": _list("metrics", nobody),
@@ -103,21 +103,23 @@ def _tree(manifests: Sequence[Manifest], settings: EdgeSettings, closed: Sequenc
 
 def _default(settings: EdgeSettings) -> list[Json]:
     anywhere = {"prefix": "/"}
+    return [_too_large(anywhere, settings.edge_max_body_bytes), *_to_router(anywhere, settings)]
+
+
+def _to_router(match: Json, settings: EdgeSettings, filters: Json | None = None) -> list[Json]:
+    """Return the routes of what the router answers: one for callers that are ready to wait, one for the others."""
+    waits = {**match, "headers": [_present("prefer")]}
     return [
-        _too_large(anywhere, settings.edge_max_body_bytes),
-        *_to_router({**anywhere, "headers": [_present("prefer")]}, settings, timeout_s=settings.edge_wait_timeout_s),
-        *_to_router(anywhere, settings),
+        _router_route(waits, timeout_s=settings.edge_wait_timeout_s, filters=filters),
+        _router_route(match, timeout_s=settings.edge_router_timeout_s, filters=filters),
     ]
 
 
-def _to_router(
-    match: Json, settings: EdgeSettings, *, timeout_s: float | None = None, filters: Json | None = None
-) -> list[Json]:
-    limit = settings.edge_router_timeout_s if timeout_s is None else timeout_s
-    route: Json = {"match": match, "name": ROUTER, "route": {"cluster": ROUTER, "timeout": f"{limit:.3f}s"}}
+def _router_route(match: Json, *, timeout_s: float, filters: Json | None = None) -> Json:
+    route: Json = {"match": match, "name": ROUTER, "route": {"cluster": ROUTER, "timeout": f"{timeout_s:.3f}s"}}
     if filters:
         route["typed_per_filter_config"] = filters
-    return [route]
+    return route
 
 
 def _sync_routes(manifest: Manifest, settings: EdgeSettings) -> list[Json]:

@@ -90,6 +90,17 @@ def test_no_route_of_a_product_with_tokens_is_without_one() -> None:
         assert [r["direct_response"]["status"] for r in routes[:2]] == [401, 401]
 
 
+@pytest.mark.parametrize("path", ["/v1/requests", "/letters"])
+def test_whoever_prefers_to_wait_has_the_time_for_it_everywhere(path: str) -> None:
+    routes = _tree(render(_mixed(), SETTINGS))[path]["action"]["typed_config"]["routes"]
+    waits = [
+        route for route in routes if {"name": "prefer", "present_match": True} in route["match"].get("headers", [])
+    ]
+    assert {route["route"]["timeout"] for route in waits} == {f"{SETTINGS.edge_wait_timeout_s:.3f}s"}
+    if path == "/letters":
+        assert [route["match"].get("path_separated_prefix") for route in waits] == ["/letters", None]
+
+
 def test_the_filters_of_some_products_are_off_for_the_others() -> None:
     manager = render((), SETTINGS).listeners[0]["filter_chains"][0]["filters"][0]["typed_config"]
     off = [one["name"] for one in manager["http_filters"] if one.get("disabled")]
