@@ -97,7 +97,8 @@ class Acceptor:
             traceparent=call.traceparent,
             fingerprint=fingerprint(call.method, target.path, call.query, call.body) if record else "",
             idempotency=record,
-            idempotency_ttl_s=int(max(spec.async_.retention_s, 86_400)),
+            # As long as the request or its result may live, so that no repeat runs beside it; a day at least.
+            idempotency_ttl_s=int(max(spec.async_.deadline_s + spec.async_.retention_s, 86_400)),
             backlog=spec.async_.backlog,
         )
 

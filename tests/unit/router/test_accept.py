@@ -318,6 +318,13 @@ async def test_a_repeat_of_what_is_done_says_so(desk: Desk) -> None:
     assert (again.status, again.json["state"], again.json["done"]) == (202, "succeeded", True)
 
 
+async def test_a_repeat_of_what_waits_for_days_is_still_a_repeat(desk: Desk) -> None:
+    desk.serve(async_=Async(deadline_s=3 * 86_400, retention_s=60))
+    first = await desk.post(idempotency_key="abc")
+    desk.clock.advance(2 * 86_400)
+    assert (await desk.post(idempotency_key="abc")).json["id"] == first.json["id"]
+
+
 async def test_a_repeat_of_what_is_no_longer_kept_does_not_say_that_it_waits(desk: Desk) -> None:
     desk.serve(async_=Async(deadline_s=10, retention_s=10))
     await desk.post(idempotency_key="k")
