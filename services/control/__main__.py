@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import sys
 
 import uvicorn
@@ -53,6 +54,8 @@ async def serve(settings: ControlSettings) -> None:
             timeout_graceful_shutdown=5,
         )
         beside = [asyncio.create_task(watch_lanes(backends.bus)), asyncio.create_task(clear_blobs(backends.blobs))]
+        # Once it has stopped, uvicorn raises the signal that stopped it again; the default would end the process there.
+        signal.signal(signal.SIGTERM, lambda *_: None)
         try:
             await uvicorn.Server(config).serve()
         finally:

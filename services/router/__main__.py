@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import sys
 from collections.abc import Coroutine, Iterator
 
@@ -82,6 +83,9 @@ async def _run(server: uvicorn.Server, *beside: Coroutine[None, None, None]) -> 
     """Run the server until it is told to stop, and what runs beside it until then; a fault there stops it all."""
     async with asyncio.TaskGroup() as tasks:
         others = [tasks.create_task(coroutine) for coroutine in beside]
+        # Once it has stopped, uvicorn raises the signal that stopped it again: by then there are lines to write and
+        # connections to close, and the default would end the process there.
+        signal.signal(signal.SIGTERM, lambda *_: None)
         await server.serve()
         for task in others:
             task.cancel()
