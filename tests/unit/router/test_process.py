@@ -41,7 +41,7 @@ def test_a_process_that_is_told_to_stop_ends_by_itself(module: str, tmp_path: Pa
         "APX_ROUTER_PORT": "0",
         "APX_CONTROL_PORT": str(port),
     }
-    process = subprocess.Popen([sys.executable, "-m", module], env=environment, stdout=subprocess.PIPE)  # noqa: S603 -- ours
+    process = subprocess.Popen([sys.executable, "-m", module], env=environment, stdout=subprocess.PIPE)
     try:
         wait_until((tmp_path / "run" / "router.sock").exists if module == "services.router" else lambda: answers(port))
         process.send_signal(signal.SIGTERM)
