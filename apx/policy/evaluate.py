@@ -17,6 +17,10 @@ from apx.policy.stopped import Stopped
 
 _log = structlog.get_logger()
 _MEMO_INPUT_BYTES = 4_096
+_MEMO_BYTES = 8 * 1024 * 1024
+"""Of one policy's remembered decisions, about: a caller chooses the inputs, and 10,000 long ones would be 50 MB."""
+_MEMO_ENTRY_BYTES = 512
+"""What an entry takes beside its input."""
 _MOST_LIVE = 1_000
 _live: OrderedDict[Evaluator, None] = OrderedDict()
 """Evaluators whose module is running, the one that was asked longest ago first.
@@ -49,12 +53,14 @@ class Evaluator:
         self._time_limit_s = time_limit_ms / 1000
         self._clock = clock or SystemClock()
         self._instance: Instance | None = None
-        self._wake()
+        self._closed = False
+        self._begin()
         self.evaluated = 0
         """Decisions that were worked out and not remembered."""
         self._memo: dict[bytes, Decision] = {}
         self._older: dict[bytes, Decision] = {}
         self._memo_half = memo_entries // 2 if pure else 0
+        self._memo_bytes = 0
 
     def decide(self, input_json: bytes) -> Decision:
         """Decide. Never raises: what goes wrong is a deny with `failed`."""
@@ -66,11 +72,13 @@ class Evaluator:
             known = self._evaluate(input_json)
             if known.failed or not self._memo_half or len(input_json) > _MEMO_INPUT_BYTES:
                 return known
-        self._remember(input_json, known)
+        if not self._closed:
+            self._remember(input_json, known)
         return known
 
     def close(self) -> None:
-        """Free the memory. A later `decide` starts again."""
+        """Free the memory. A later `decide`, of a request that was under way, starts again and keeps nothing."""
+        self._closed = True
         self._sleep()
         self._memo.clear()
         self._older.clear()
@@ -86,21 +94,35 @@ class Evaluator:
     def _remember(self, input_json: bytes, decision: Decision) -> None:
         """Keep the decision; when half is full, what was not asked for since is forgotten."""
         self._memo[input_json] = decision
-        if len(self._memo) >= self._memo_half:
-            self._older, self._memo = self._memo, {}
+        self._memo_bytes += len(input_json) + _MEMO_ENTRY_BYTES
+        if len(self._memo) >= self._memo_half or self._memo_bytes >= _MEMO_BYTES // 2:
+            self._older, self._memo, self._memo_bytes = self._memo, {}, 0
+
+    def _begin(self) -> None:
+        """Make sure that the module starts, and leave it running where there is room.
+
+        Releases are prepared in other threads than the one that decides: whatever decides now is not put to sleep here.
+        """
+        instance = self._start()
+        if len(_live) < _MOST_LIVE:
+            self._instance = instance
+            _live[self] = None
+        else:
+            instance.close()
 
     def _wake(self) -> Instance:
         """Return the running module; start it, and stop the one that was idle longest, when need be."""
         if self._instance is None:
-            self._instance = start(
-                self._module, self._data, max_memory_bytes=self._max_memory_bytes, time_limit_s=self._time_limit_s
-            )
+            self._instance = self._start()
             _live[self] = None
             if len(_live) > _MOST_LIVE:
-                next(iter(_live))._sleep()  # noqa: SLF001  another of this class
+                _live.popitem(last=False)[0]._sleep()  # noqa: SLF001  another of this class
         else:
             _live.move_to_end(self)
         return self._instance
+
+    def _start(self) -> Instance:
+        return start(self._module, self._data, max_memory_bytes=self._max_memory_bytes, time_limit_s=self._time_limit_s)
 
     def _sleep(self) -> None:
         _live.pop(self, None)
@@ -120,6 +142,9 @@ class Evaluator:
             return _failed("policy-malformed")
         except Exception as error:  # noqa: BLE001  fail closed, whatever it was
             return self._give_up(error)
+        finally:
+            if self._closed:
+                self._sleep()
 
     def _give_up(self, error: Exception) -> Decision:
         reason = error.reason if isinstance(error, Stopped) else "policy-trap"

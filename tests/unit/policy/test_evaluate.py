@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 
@@ -67,6 +68,16 @@ def test_the_memo_is_bounded_and_keeps_what_is_asked_for(build: Build) -> None:
         evaluator.decide(json.dumps({"n": number}).encode())
         assert evaluator.decide(b'{"allow": true, "cost": 1, "tier": "hot"}') is hot
     assert evaluator.memo_size() <= 100
+    evaluator.close()
+
+
+def test_the_memo_of_long_inputs_is_bounded_in_bytes(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("apx.policy.evaluate._MEMO_BYTES", 100_000)
+    policy = build(GATE)
+    evaluator = Evaluator(policy.wasm, policy.data, pure=True)
+    for number in range(200):
+        evaluator.decide(json.dumps({"n": number, "pad": "x" * 4_000}).encode())
+    assert 10 < evaluator.memo_size() < 30
     evaluator.close()
 
 
@@ -204,6 +215,28 @@ def test_more_evaluators_than_may_run_take_turns(build: Build, monkeypatch: pyte
         assert evaluator.decide(b"{}").reason == "no"
     for evaluator in evaluators:
         evaluator.close()
+
+
+def test_preparing_a_policy_puts_none_to_sleep_that_may_be_deciding(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("apx.policy.evaluate._live", OrderedDict())
+    monkeypatch.setattr("apx.policy.evaluate._MOST_LIVE", 2)
+    policy = build(GATE)
+    serving = [Evaluator(policy.wasm, policy.data, pure=False) for _ in range(2)]
+    prepared = Evaluator(policy.wasm, policy.data, pure=False)
+    assert [bool(one.memory_bytes()) for one in (*serving, prepared)] == [True, True, False]
+    assert prepared.decide(b"{}").reason == "no"
+    for one in (*serving, prepared):
+        one.close()
+
+
+def test_a_closed_policy_decides_what_was_under_way_and_keeps_nothing(build: Build) -> None:
+    policy = build(GATE)
+    evaluator = Evaluator(policy.wasm, policy.data, pure=True)
+    evaluator.close()
+    assert evaluator.decide(b"{}").reason == "no"
+    assert (evaluator.memory_bytes(), evaluator.memo_size()) == (0, 0)
 
 
 def test_native_code_is_read_back_and_a_damaged_file_is_compiled_anew(build: Build, tmp_path: Path) -> None:
