@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 import sys
 from collections.abc import Coroutine, Iterator
@@ -94,6 +95,10 @@ async def _run(server: uvicorn.Server, *beside: Coroutine[None, None, None]) -> 
 async def _serve_live(follower: Follower[LiveProduct], router: Router) -> None:
     async for current in follower.changes():
         router.serve(current)
+        if not gc.get_freeze_count():
+            # What is live stays: walking 3,000 products in each full collection stopped the loop for 0.2 to 0.6 s.
+            gc.collect()
+            gc.freeze()
 
 
 @contextlib.contextmanager
