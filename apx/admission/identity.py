@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 
 import msgspec
+import structlog
 
 from apx.admission.keys import MAX_KEY_CHARACTERS, KeyRecord, KeyStore, find_keys, sha256_of, well_formed
 from apx.clock import Clock
@@ -16,6 +17,7 @@ from apx.telemetry import metrics
 _FRESH_S = 60.0
 _MOST = 100_000
 _RECONNECT_S = 0.5
+_log = structlog.get_logger(__name__)
 
 
 def presented_key(headers: Mapping[str, str], *, bearer_is_jwt: bool) -> str | None:
@@ -101,8 +103,10 @@ class Identity:
             try:
                 async for digest in self._store.changes():
                     self._forget(digest)
-            except Unavailable:
+            except Exception as error:  # noqa: BLE001 -- whatever it was: what may have changed unheard is not known
                 self._forget("")
+                if not isinstance(error, Unavailable):
+                    _log.exception("keys.not-followed")
             await asyncio.sleep(_RECONNECT_S)
 
     def _keep(self, digest: str, answered: asyncio.Future[KeyRecord | None]) -> None:

@@ -13,6 +13,7 @@ from valkey.asyncio import Valkey
 
 from apx.backends.valkey.bus import ValkeyBus
 from apx.backends.valkey.connection import CALL_TIMEOUT_S, Script, connect
+from apx.backends.valkey.notices import Notices
 from apx.backends.valkey.results import ValkeyResults
 from apx.errors import Misconfigured, Unavailable
 from apx.requests.model import Delivery, Result
@@ -263,6 +264,22 @@ async def test_an_idle_bus_leaves_nothing_behind(valkey: Valkey) -> None:
     left = {key.split(b":")[2] for key in await valkey.keys("apx:q:*")}
     assert left == {b"fence", b"bounds", b"producer"}
     await process.aclose()
+
+
+async def test_listening_outlives_a_fault_that_nobody_foresaw(valkey: Valkey) -> None:
+    faults = [KeyError("a bug")]
+
+    class Faulty(Notices):
+        def _hear(self, reply: object) -> None:
+            if faults:
+                raise faults.pop()
+            super()._hear(reply)
+
+    notices = Faulty(valkey)
+    async with notices.listen("apx:test") as listener:
+        await valkey.publish("apx:test", "told")
+        assert await listener.wait(5)
+    await notices.aclose()
 
 
 async def test_one_receive_costs_the_same_with_many_lanes_waiting(valkey: Valkey) -> None:

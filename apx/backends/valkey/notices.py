@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+import structlog
 from valkey.asyncio import Valkey
 from valkey.asyncio.connection import AbstractConnection
 from valkey.exceptions import ValkeyError
@@ -23,6 +24,8 @@ PING_AFTER_S = 5.0
 """A connection that was silent for so long is asked; one that stays silent is given up."""
 MOST_KEPT = 1000
 """Notices kept for a listener that does not read."""
+
+_log = structlog.get_logger(__name__)
 
 
 class Listener:
@@ -126,6 +129,8 @@ class Notices:
                 await self._serve(connection)
             except (ValkeyError, OSError):
                 pass
+            except Exception:  # noqa: BLE001 -- without this task every listener of the process would wait in vain
+                _log.exception("notices-failed")
             finally:
                 for channel in self._channels.values():
                     channel.open.clear()

@@ -11,7 +11,7 @@ from apx.admission.identity import Identity
 from apx.admission.keys import KeyRecord, mint, sha256_of
 from apx.backends.memory.keys import MemoryKeys
 from apx.clock import ManualClock
-from apx.errors import Unavailable
+from apx.errors import Misconfigured, Unavailable
 from tests.unit.admission.until import turns, until
 
 
@@ -25,6 +25,7 @@ class Keys(MemoryKeys):
         self.gate.set()
         self.broken = asyncio.Event()
         self.followed = False
+        self.fault: Exception = Unavailable("the feed broke")
 
     async def find(self, sha256: str) -> KeyRecord | None:
         found = await super().find(sha256)
@@ -43,7 +44,7 @@ class Keys(MemoryKeys):
                 await asyncio.wait({upcoming, broken}, return_when=asyncio.FIRST_COMPLETED)
                 if broken.done():
                     self.followed = False
-                    raise Unavailable("the feed broke")
+                    raise self.fault
                 yield upcoming.result()
             finally:
                 upcoming.cancel()
@@ -210,11 +211,18 @@ async def test_a_key_revoked_while_it_is_looked_up_is_not_kept(identity: Identit
 
 
 @pytest.mark.usefixtures("following")
-async def test_a_feed_that_breaks_empties_the_cache(identity: Identity, store: Keys) -> None:
+@pytest.mark.parametrize("fault", [Unavailable("away"), Misconfigured("a new password"), ValueError("unreadable")])
+async def test_a_feed_that_breaks_empties_the_cache_and_is_followed_again(
+    identity: Identity, store: Keys, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    monkeypatch.setattr("apx.admission.identity._RECONNECT_S", 0.01)
     await store.put(record_of(KEY))
     await identity.identify(KEY)
+    store.fault = fault
     store.broken.set()
     await until(lambda: isinstance(identity.recent(KEY), str))
+    store.broken.clear()
+    await until(lambda: store.followed)
 
 
 @pytest.mark.usefixtures("following")
