@@ -10,12 +10,15 @@ import traceback
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
+from apx.local.signals import stop_signals_interrupt
 from tests.bench import accept, build, bus, decision, growth, latency, startup, worker
 from tests.bench.bench import Bench
 from tests.bench.load import generator
 from tests.bench.machine import describe
 from tests.bench.report import as_json, print_table
 from tests.bench.row import Row
+
+INTERRUPTED = 130
 
 
 class Group(Protocol):
@@ -46,7 +49,10 @@ TOOLS = frozenset({"APX_OPA", "APX_ENVOY", "APX_VALKEY_SERVER"})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure; return 0, or 1 when a row could not be measured. A goal that is missed is a figure, not a failure."""
+    """Measure; return 0, 1 when a row could not be measured, or 130 when it was stopped.
+
+    A goal that is missed is a figure, not a failure.
+    """
     parser = command_line()
     asked = parser.parse_args(arguments)
     groups = groups_of(asked.rows, parser)
@@ -54,8 +60,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         del os.environ[name]
     machine = describe(generator())
     found: list[Row] = []
-    for name in groups:
-        found += measured(name, quick=asked.quick)
+    try:
+        with stop_signals_interrupt():  # so that a run that is stopped leaves nothing either
+            for name in groups:
+                found += measured(name, quick=asked.quick)
+    except KeyboardInterrupt:
+        return INTERRUPTED
     if asked.json:
         sys.stdout.write(as_json(machine, found))
     else:

@@ -22,6 +22,7 @@ from apx.local.parts import Parts
 from apx.local.platform import REPOSITORY, Platform, isolated
 from apx.local.process import Process
 from apx.local.settings import LocalSettings
+from apx.local.signals import uninterrupted
 
 BENCH_PYTHON = REPOSITORY / ".venv-bench" / "bin" / "python"
 """Where the peers live, so that their requirements never move ours."""
@@ -50,7 +51,8 @@ class Bench:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._stack.close()
+        with uninterrupted():
+            self._stack.close()
 
     def platform(
         self,

@@ -73,8 +73,8 @@ def rows(bench: Bench) -> Iterator[Row]:
     tree = bench_tree(bench.folder / "gitops", orders_backend=f"http://127.0.0.1:{backend.port}/orders")
     platform = bench.platform("apx", tree, without=("demo", "control", "router", "edge", "edge-config"))
     store = start_store(bench, "celery")
-    ours, theirs = (4_000, 800) if bench.quick else (20_000, 3_000)
-    pool = _best_pool(bench, backend, store, theirs // 2)
+    ours, theirs = (4_000, 600) if bench.quick else (20_000, 1_500)
+    pool = _best_pool(bench, backend, store, theirs // 3)
     found = interleaved(
         {
             "ours": lambda: _ours(platform, backend, ours),
