@@ -11,14 +11,17 @@ from apx.policy.decision import Decision
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,128}")
 _VALUE = re.compile(r"(?:[\x21-\x7e](?:[\x20-\x7e\t]{0,4094}[\x21-\x7e])?)?")
-_RESERVED = frozenset(
+RESERVED = frozenset(
     """
-    authorization connection content-length expect forwarded host idempotency-key keep-alive proxy-authenticate
-    proxy-authorization proxy-connection te trailer transfer-encoding upgrade x-api-key
+    accept-encoding authorization cache-control connection content-encoding content-length content-type cookie date
+    expect forwarded host idempotency-key keep-alive prefer proxy-authenticate proxy-authorization proxy-connection
+    retry-after server te traceparent tracestate trailer transfer-encoding upgrade vary via x-api-key x-real-ip
+    x-request-id
     """.split()  # noqa: SIM905  a table of words reads better than a list one item to a line
 )
-"""Hop-by-hop (RFC 9110, 7.6.1), framing, credentials, and what APX sets itself."""
-_RESERVED_PREFIXES = ("x-apx-", "x-envoy-", "x-forwarded-")
+"""Hop-by-hop (RFC 9110, 7.6.1), framing, how the body that was judged is to be read, credentials, what APX sets itself,
+and what the edge keeps of an admission: a policy that names one of these is told so, not half obeyed."""
+RESERVED_PREFIXES = ("x-apx-", "x-envoy-", "x-forwarded-", "ratelimit", "proxy-")
 _RUNTIME_REASONS = frozenset(f"policy-{kind}" for kind in ("trap", "timeout", "undefined", "malformed", "memory"))
 _MOST_HEADERS = 32
 
@@ -74,7 +77,7 @@ def _check_headers(headers: dict[str, str]) -> None:
         lower = name.lower()
         if _TOKEN.fullmatch(name) is None or _VALUE.fullmatch(value) is None:
             raise Malformed(f"{name!r} or its value is not a header (RFC 9110, section 5)")
-        if lower in _RESERVED or lower.startswith(_RESERVED_PREFIXES):
+        if lower in RESERVED or lower.startswith(RESERVED_PREFIXES):
             raise Malformed(f"the header {lower} is not for policies to set")
         if lower in seen:
             raise Malformed(f"the header {lower} is set twice")

@@ -8,8 +8,9 @@ import msgspec
 import pytest
 
 from apx.catalog.model import Jwt, Route
+from apx.policy.answer import RESERVED, RESERVED_PREFIXES
 from apx.release.model import Manifest
-from services.edge.admission import BUFFER_FILTER, EXT_AUTHZ_FILTER
+from services.edge.admission import BUFFER_FILTER, EXT_AUTHZ_FILTER, NOT_FOR_BACKENDS, NOT_FOR_BACKENDS_PREFIXES
 from services.edge.clusters import backend_cluster_names
 from services.edge.jwt import JWT_FILTER
 from services.edge.render import Rendered, document, render, version
@@ -77,6 +78,12 @@ def test_no_route_leads_to_a_backend_without_admission() -> None:
         assert route["typed_per_filter_config"][EXT_AUTHZ_FILTER]["@type"].endswith("FilterConfig")
         assert "disabled" not in route["typed_per_filter_config"][EXT_AUTHZ_FILTER]
         assert {"authorization", "x-api-key"} <= set(route["request_headers_to_remove"])
+
+
+def test_what_the_edge_keeps_from_a_backend_no_policy_may_set() -> None:
+    """Else an obligation would be dropped without a word."""
+    assert set(NOT_FOR_BACKENDS) <= RESERVED
+    assert set(NOT_FOR_BACKENDS_PREFIXES) - {":"} <= set(RESERVED_PREFIXES)
 
 
 def test_no_route_of_a_product_with_tokens_is_without_one() -> None:

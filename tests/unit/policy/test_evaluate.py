@@ -146,6 +146,10 @@ def test_what_is_not_exactly_a_decision_is_malformed(build: Build, document: str
         "x-apx-org",
         "X-Forwarded-For",
         "te",
+        "Content-Encoding",
+        "Content-Type",
+        "Cookie",
+        "RateLimit",
     ],
 )
 def test_a_policy_cannot_set_headers_that_are_not_its_own(build: Build, name: str, cache_dir: Path) -> None:
