@@ -87,17 +87,16 @@ class Receipts:
         """Say whether the request is that org's."""
         return hmac.compare_digest(self._keys[receipt.key].org_tag(org), receipt.org_tag)
 
-    def names_product(self, receipt: Receipt, product: str) -> bool:
-        """Say whether the request is that product's (32 bits: a filter among the org's own, not a proof)."""
-        return hmac.compare_digest(self._keys[receipt.key].product_tag(product), receipt.product_tag)
-
     def product_tags(self, product: str) -> tuple[bytes, ...]:
-        """Return a product's tag under each key, to find products by `Receipt.product_tag`."""
+        """Return a product's tag under each key, to find products by `Receipt.product_tag`.
+
+        32 bits: a filter among the org's own requests, not a proof.
+        """
         return tuple(key.product_tag(product) for key in self._keys)
 
-    def names_release(self, receipt: Receipt, release_digest: str) -> bool:
-        """Say whether that release admitted the request (32 bits, as above)."""
-        return hmac.compare_digest(self._keys[receipt.key].release_tag(release_digest), receipt.release_tag)
+    def release_tags(self, release_digest: str) -> tuple[bytes, ...]:
+        """Return a release's tag under each key, in the order of `product_tags`."""
+        return tuple(key.release_tag(release_digest) for key in self._keys)
 
 
 class _Key:

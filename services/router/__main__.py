@@ -67,7 +67,6 @@ async def serve(settings: RouterSettings) -> None:
                 blobs=backends.blobs,
                 receipts=receipts,
                 identity=identity,
-                products=lambda: follower.current,
                 clock=clock,
                 longest_wait_s=settings.max_wait_s,
             ),

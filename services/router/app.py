@@ -72,6 +72,7 @@ class Router:
 
     def serve(self, products: Mapping[str, LiveProduct]) -> None:
         """Serve these products from now on; requests under way keep the release that admitted them."""
+        self._requests.serve(products)
         self._products = BasePaths((live.spec.base_path, live) for live in products.values())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

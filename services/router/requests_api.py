@@ -6,7 +6,8 @@ without asking a store, and both are answered alike: 404.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -28,6 +29,8 @@ from services.router.caller import find_caller
 from services.router.exchange import Exchange
 
 _PREFIX = "/v1/requests/"
+_MOST_RELEASES = 10_000
+"""Releases that are remembered after they were replaced."""
 _NOT_FOUND = Refused(status=404, code="not-found", detail="There is no such request.")
 
 
@@ -41,7 +44,6 @@ class RequestsApi:
         blobs: BlobStore,
         receipts: Receipts,
         identity: Identity,
-        products: Callable[[], Mapping[str, LiveProduct]],
         clock: Clock,
         longest_wait_s: float,
     ) -> None:
@@ -49,9 +51,13 @@ class RequestsApi:
         self._blobs = blobs
         self._receipts = receipts
         self._identity = identity
-        self._tagged = _Tagged(receipts, products)
+        self._tagged = _Tagged(receipts)
         self._clock = clock
         self._longest_wait_s = longest_wait_s
+
+    def serve(self, products: Mapping[str, LiveProduct]) -> None:
+        """Take over what is live; what was, is remembered for the requests that it admitted."""
+        self._tagged.serve(products)
 
     async def handle(self, exchange: Exchange, path: str, receive: Receive, send: Send) -> None:
         """Answer one request under `/v1/requests/`."""
@@ -223,15 +229,17 @@ class RequestsApi:
         )
 
     def _named(self, receipt: Receipt) -> tuple[str, str]:
-        """Return the product and release that the receipt's tags stand for, as far as they still serve."""
-        live = self._tagged.find(receipt)
-        if live is None:
-            return "", ""
-        return live.name, live.digest if self._receipts.names_release(receipt, live.digest) else ""
+        """Return the product and release that the receipt's tags stand for, as far as this process has served them."""
+        admitted_by = self._tagged.release(receipt)
+        if admitted_by is not None:
+            return admitted_by.name, admitted_by.digest
+        live = self._tagged.product(receipt)
+        return ("", "") if live is None else (live.name, "")
 
     def _waits(self, receipt: Receipt) -> Async:
-        live = self._tagged.find(receipt)
-        return live.spec.async_ if live is not None else Async()
+        """Return how the request waits: by the release that admitted it, else by the one that serves."""
+        known = self._tagged.release(receipt) or self._tagged.product(receipt)
+        return known.waits if known is not None else Async()
 
     def _unroutable(self, rest: str) -> Refused:
         allowed = {"": ("DELETE", "GET", "HEAD"), "result": ("GET", "HEAD"), "events": ("GET", "HEAD")}.get(rest)
@@ -242,21 +250,40 @@ class RequestsApi:
         )
 
 
+class _Known(msgspec.Struct, frozen=True):
+    """A release, as a request's receipt needs it."""
+
+    name: str
+    digest: str
+    waits: Async
+
+
 class _Tagged:
-    """The live products by the tag that receipts carry."""
+    """The live products, and the releases that this process has served, by the tags that receipts carry."""
 
-    def __init__(self, receipts: Receipts, products: Callable[[], Mapping[str, LiveProduct]]) -> None:
+    def __init__(self, receipts: Receipts) -> None:
         self._receipts = receipts
-        self._products = products
-        self._of: Mapping[str, LiveProduct] = {}
-        self._tags: dict[bytes, LiveProduct] = {}
+        self._products: dict[bytes, _Known] = {}
+        self._releases: OrderedDict[tuple[bytes, bytes], _Known] = OrderedDict()
 
-    def find(self, receipt: Receipt) -> LiveProduct | None:
-        products = self._products()
-        if products is not self._of:  # replaced whole with each change
-            self._of = products
-            self._tags = {tag: live for live in products.values() for tag in self._receipts.product_tags(live.name)}
-        return self._tags.get(receipt.product_tag)
+    def product(self, receipt: Receipt) -> _Known | None:
+        """Return the live release of the request's product."""
+        return self._products.get(receipt.product_tag)
+
+    def release(self, receipt: Receipt) -> _Known | None:
+        """Return the release that admitted the request."""
+        return self._releases.get((receipt.product_tag, receipt.release_tag))
+
+    def serve(self, products: Mapping[str, LiveProduct]) -> None:
+        self._products = {}
+        for live in products.values():
+            known = _Known(live.name, live.digest, live.spec.async_)
+            tags = zip(self._receipts.product_tags(live.name), self._receipts.release_tags(live.digest), strict=True)
+            for product_tag, release_tag in tags:
+                self._products[product_tag] = self._releases[product_tag, release_tag] = known
+                self._releases.move_to_end((product_tag, release_tag))
+        while len(self._releases) > len(self._products) + _MOST_RELEASES:
+            self._releases.popitem(last=False)
 
 
 class _Asked(msgspec.Struct, frozen=True):

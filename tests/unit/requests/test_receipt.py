@@ -43,10 +43,10 @@ def test_a_receipt_belongs_to_its_org_alone(receipts: Receipts) -> None:
 def test_a_receipt_names_its_product_and_release(receipts: Receipts) -> None:
     receipt = receipts.verify(mint(receipts))
     assert receipt is not None
-    assert receipts.names_product(receipt, "orders")
-    assert not receipts.names_product(receipt, "tickets")
-    assert receipts.names_release(receipt, RELEASE)
-    assert not receipts.names_release(receipt, "sha256:" + "cd" * 32)
+    assert receipt.product_tag in receipts.product_tags("orders")
+    assert receipt.product_tag not in receipts.product_tags("tickets")
+    assert receipt.release_tag in receipts.release_tags(RELEASE)
+    assert receipt.release_tag not in receipts.release_tags("sha256:" + "cd" * 32)
 
 
 def test_receipts_of_one_moment_differ(receipts: Receipts) -> None:

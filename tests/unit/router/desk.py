@@ -195,7 +195,6 @@ class Desk:
                 blobs=self.blobs,
                 receipts=self.receipts,
                 identity=self.identity,
-                products=lambda: self.products,
                 clock=self.clock,
                 longest_wait_s=60,
             ),

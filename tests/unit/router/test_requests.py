@@ -229,6 +229,18 @@ async def test_a_request_that_nobody_saw_lives_by_its_receipt(desk: Desk, after_
     assert (await desk.ask("GET", at(request_id))).json["state"] == state
 
 
+@pytest.mark.parametrize("later", [Async(deadline_s=1, retention_s=1), Async(deadline_s=999, retention_s=999)])
+async def test_a_request_waits_as_the_release_that_admitted_it_says(desk: Desk, later: Async) -> None:
+    desk.serve(async_=LIFE)
+    request_id = await desk.accepted()
+    desk.serve(async_=later)
+    states = []
+    for _ in range(2):
+        desk.clock.advance(75)
+        states.append((await desk.ask("GET", at(request_id))).json["state"])
+    assert states == ["accepted", "expired"]
+
+
 @pytest.mark.parametrize("rest", ["", "/result", "/events"])
 async def test_a_request_is_gone_after_its_retention(desk: Desk, rest: str) -> None:
     desk.serve(async_=LIFE)
