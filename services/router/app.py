@@ -116,7 +116,7 @@ class Router:
         admitted = await self._admitted(exchange, path, receive, self._products)
         if isinstance(admitted, Refused):
             return await exchange.reply(send, replies.refused(admitted, exchange.request_id))
-        return await self._accept(exchange, *admitted, send)
+        return await self._accept(exchange, *admitted, receive, send)
 
     async def _admitted(
         self, exchange: Exchange, path: str, receive: Receive, products: BasePaths[LiveProduct]
@@ -167,7 +167,9 @@ class Router:
         metrics.ADMISSION_DURATION.observe(self._clock.monotonic() - exchange.started, outcome)
         return answer
 
-    async def _accept(self, exchange: Exchange, admitted: Admitted, call: AcceptedCall, send: Send) -> None:
+    async def _accept(
+        self, exchange: Exchange, admitted: Admitted, call: AcceptedCall, receive: Receive, send: Send
+    ) -> None:
         accepted = await self._acceptor.accept(admitted, call)
         limits = replies.limit_fields(admitted.taken, admitted.rate)
         if isinstance(accepted, Refused):
@@ -177,7 +179,7 @@ class Router:
         metrics.ACCEPT_DURATION.observe(self._clock.monotonic() - exchange.started, exchange.product)
         wish = prefer.parse(exchange.headers.get("prefer"), self._longest_wait_s)
         fields = (*limits, ("preference-applied", wish.applied)) if wish.applied else limits
-        current = await self._known(accepted, wish.wait_s)
+        current = await self._known(accepted, wish.wait_s, receive)
         if current is None:
             return await exchange.reply(send, operation.gone(exchange.request_id))
         if isinstance(current, Result) and wish.wait_s:
@@ -192,12 +194,12 @@ class Router:
         )
         return await exchange.reply(send, _accepted(document, (*fields, ("retry-after", "1"))))
 
-    async def _known(self, accepted: Accepted, wait_s: float) -> Result | Progress | None:
+    async def _known(self, accepted: Accepted, wait_s: float, receive: Receive) -> Result | Progress | None:
         """Return what has become of an accepted request; a store that cannot be asked takes nothing back."""
         if not wait_s and not accepted.duplicate:
             return _ACCEPTED
         try:
-            return await self._requests.current_of(accepted.id, wait_s)
+            return await self._requests.current_of(accepted.id, wait_s, receive)
         except Unavailable:
             return _ACCEPTED
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
+T = TypeVar("T")
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -22,7 +24,7 @@ class BodyTooLarge(Exception):
 
 
 class ClientGone(Exception):
-    """The client went away before its body was whole."""
+    """The client went away before its body was whole, or while it was waiting."""
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,6 +62,26 @@ async def read_body(receive: Receive, headers: Mapping[str, str], most_bytes: in
         if len(parts) > most_bytes:
             raise BodyTooLarge
     return bytes(parts)
+
+
+async def disconnected(receive: Receive) -> None:
+    """Wait until the client has gone; of a request whose body was read or is not wanted."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def unless_gone(awaited: Awaitable[T], receive: Receive) -> T:
+    """Return what is awaited. Raises `ClientGone`, and stops waiting, when nobody is there to hear it any more."""
+    waiting, gone = asyncio.ensure_future(awaited), asyncio.ensure_future(disconnected(receive))
+    try:
+        await asyncio.wait({waiting, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if waiting.done():
+            return waiting.result()
+        raise ClientGone
+    finally:
+        waiting.cancel()
+        gone.cancel()
+        await asyncio.gather(waiting, gone, return_exceptions=True)
 
 
 async def send_reply(send: Send, reply: Reply) -> None:

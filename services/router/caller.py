@@ -58,6 +58,14 @@ async def find_caller(
     return record or _UNAUTHENTICATED
 
 
+def brings_token(headers: Mapping[str, str]) -> bool:
+    """Tell whether a bearer token stands beside the key, as clients of products with tokens send both everywhere.
+
+    A key has no dot, a JWT has two.
+    """
+    return "x-api-key" in headers and "." in headers.get("authorization", "")
+
+
 def call_of(target: Target, method: str, query: str, headers: Mapping[str, str], body: bytes) -> Call | Refused:
     """Return what admission judges."""
     claims = None

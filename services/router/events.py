@@ -10,7 +10,7 @@ import msgspec
 
 from apx.errors import Unavailable
 from apx.requests.model import TERMINAL, Event, Result
-from services.router.asgi import HeaderList, Receive, Send
+from services.router.asgi import HeaderList, Receive, Send, disconnected
 
 FIELDS: HeaderList = [
     (b"content-type", b"text/event-stream"),
@@ -27,7 +27,7 @@ async def follow(
 ) -> None:
     """Send events until they end, the client goes, or it is no longer `allowed`. Raises what `events` raises."""
     stream = asyncio.ensure_future(_stream(events, allowed, send))
-    gone = asyncio.ensure_future(_disconnected(receive))
+    gone = asyncio.ensure_future(disconnected(receive))
     try:
         done, _ = await asyncio.wait({stream, gone}, return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -100,8 +100,3 @@ def _sse(event: Event | None) -> bytes:
     lines.append(f"event: {event.kind}")
     lines += [f"data: {line}" for line in _LINE_END.split(event.data)]
     return ("\n".join(lines) + "\n\n").encode()
-
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

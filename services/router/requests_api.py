@@ -24,8 +24,8 @@ from apx.requests.ports import BlobStore, ResultStore
 from apx.requests.receipt import Receipt, Receipts
 from apx.telemetry import metrics
 from services.router import events, operation, prefer, replies
-from services.router.asgi import Receive, Reply, Send, encode
-from services.router.caller import find_caller
+from services.router.asgi import Receive, Reply, Send, encode, unless_gone
+from services.router.caller import brings_token, find_caller
 from services.router.exchange import Exchange
 
 _PREFIX = "/v1/requests/"
@@ -61,7 +61,9 @@ class RequestsApi:
 
     async def handle(self, exchange: Exchange, path: str, receive: Receive, send: Send) -> None:
         """Answer one request under `/v1/requests/`."""
-        caller = await find_caller(self._identity, exchange.headers, exchange.query, bearer_is_jwt=False)
+        caller = await find_caller(
+            self._identity, exchange.headers, exchange.query, bearer_is_jwt=brings_token(exchange.headers)
+        )
         if isinstance(caller, Refused):
             return await exchange.reply(send, replies.refused(caller, exchange.request_id))
         exchange.caller = caller
@@ -82,23 +84,22 @@ class RequestsApi:
         await answer(exchange, asked, receive, send)
         return None
 
-    async def current_of(self, request_id: str, wait_s: float) -> Result | Progress | None:
-        """Return what is known of a request that was just accepted, staying up to `wait_s` for its result."""
+    async def current_of(self, request_id: str, wait_s: float, receive: Receive) -> Result | Progress | None:
+        """Return what is known of a request that was just accepted, staying up to `wait_s` for its result.
+
+        Raises `ClientGone` when the client does not stay as long.
+        """
         receipt = self._receipts.verify(request_id)
-        return None if receipt is None else await self.current(request_id, receipt, wait_s)
+        return None if receipt is None else await self._stay(request_id, receipt, wait_s, receive)
 
     def pending(self, request_id: str, progress: Progress) -> dict[str, Any]:
         """Return the document of a request of ours that has no result yet, as its own receipt tells it."""
         receipt = self._receipts.verify(request_id)
         return {} if receipt is None else self._pending(receipt, progress)
 
-    async def current(self, request_id: str, receipt: Receipt, wait_s: float = 0.0) -> Result | Progress | None:
+    async def current(self, request_id: str, receipt: Receipt) -> Result | Progress | None:
         """Return what is known of a request: its result, its progress, or None when its time is over."""
-        if wait_s:
-            with _counted("wait"):
-                found = await self._results.wait(request_id, wait_s)
-        else:
-            found = await self._results.get(request_id)
+        found = await self._results.get(request_id)
         return found if found is not None else self._unseen(request_id, receipt)
 
     async def reply_with_result(self, exchange: Exchange, result: Result, headers: replies.Headers, send: Send) -> None:
@@ -123,9 +124,18 @@ class RequestsApi:
         await send({"type": "http.response.body", "body": b""})
         return None
 
-    async def _poll(self, exchange: Exchange, asked: _Asked, _: Receive, send: Send) -> None:
+    async def _stay(
+        self, request_id: str, receipt: Receipt, wait_s: float, receive: Receive
+    ) -> Result | Progress | None:
+        if not wait_s:
+            return await self.current(request_id, receipt)
+        with _counted("wait"):
+            found = await unless_gone(self._results.wait(request_id, wait_s), receive)
+        return found if found is not None else self._unseen(request_id, receipt)
+
+    async def _poll(self, exchange: Exchange, asked: _Asked, receive: Receive, send: Send) -> None:
         wish = prefer.parse(exchange.headers.get("prefer"), self._longest_wait_s)
-        current = await self.current(asked.id, asked.receipt, wish.wait_s)
+        current = await self._stay(asked.id, asked.receipt, wish.wait_s, receive)
         applied = (("preference-applied", wish.applied),) if wish.applied else ()
         await exchange.reply(send, self._status(exchange, asked, current, applied))
 
@@ -135,9 +145,9 @@ class RequestsApi:
             current = await self._results.put_if_absent(self._cancelled(asked, current))
         await exchange.reply(send, self._status(exchange, asked, current))
 
-    async def _result(self, exchange: Exchange, asked: _Asked, _: Receive, send: Send) -> None:
+    async def _result(self, exchange: Exchange, asked: _Asked, receive: Receive, send: Send) -> None:
         wish = prefer.parse(exchange.headers.get("prefer"), self._longest_wait_s)
-        current = await self.current(asked.id, asked.receipt, wish.wait_s)
+        current = await self._stay(asked.id, asked.receipt, wish.wait_s, receive)
         if isinstance(current, Result):
             headers = (("content-location", f"{operation.location(asked.id)}/result"),)
             return await self.reply_with_result(exchange, current, headers, send)
@@ -168,7 +178,9 @@ class RequestsApi:
     async def _still_allowed(self, exchange: Exchange, asked: _Asked) -> bool:
         """Tell whether the key that opened the stream still is one; a store that is away does not end streams."""
         try:
-            caller = await find_caller(self._identity, exchange.headers, exchange.query, bearer_is_jwt=False)
+            caller = await find_caller(
+                self._identity, exchange.headers, exchange.query, bearer_is_jwt=brings_token(exchange.headers)
+            )
         except Unavailable:
             return True
         return isinstance(caller, KeyRecord) and caller.org == asked.caller.org

@@ -356,6 +356,17 @@ async def test_a_wait_that_ends_without_a_result_is_accepted(desk: Desk, monkeyp
     assert (answer.status, waited, answer.headers["preference-applied"]) == (202, [10.0], "wait=10")
 
 
+async def test_a_client_that_goes_while_it_waits_leaves_its_request_accepted(desk: Desk) -> None:
+    pieces: list[dict[str, object]] = [{"type": "http.request", "body": b"{}"}, {"type": "http.disconnect"}]
+
+    async def receive() -> dict[str, object]:
+        return pieces.pop(0)
+
+    headers = {**desk.headers, "prefer": "wait=60"}
+    answer = await asyncio.wait_for(desk.ask("POST", "/orders", headers, receive=receive), 5)
+    assert (answer.status, len(desk.bus.published)) == (0, 1)
+
+
 async def test_a_wait_for_a_request_that_fails_says_where_it_is(desk: Desk) -> None:
     async with desk.asking("POST", "/orders", {**desk.headers, "prefer": "wait=10"}) as asked:
         await until(lambda: bool(desk.bus.published))

@@ -258,6 +258,29 @@ async def test_a_request_of_a_product_that_is_gone_is_still_found(desk: Desk) ->
     assert (await desk.ask("GET", at(request_id))).json["state"] == "succeeded"
 
 
+@pytest.mark.parametrize("rest", ["", "/result"])
+async def test_a_wait_ends_when_its_client_goes(desk: Desk, rest: str) -> None:
+    request_id, left = await desk.accepted(), asyncio.Event()
+
+    async def receive() -> dict[str, object]:
+        await left.wait()
+        return {"type": "http.disconnect"}
+
+    headers = {**desk.headers, "prefer": "wait=60"}
+    async with desk.asking("GET", at(request_id, rest), headers, receive=receive) as asking:
+        await asyncio.sleep(0.05)
+        assert not asking.done()
+        left.set()
+        assert (await asyncio.wait_for(asking, 5)).status == 0
+
+
+async def test_a_token_beside_the_key_is_no_second_key(desk: Desk) -> None:
+    request_id = await desk.accepted()
+    headers = {**desk.headers, "authorization": "Bearer eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhIn0.c2ln"}
+    assert (await desk.ask("GET", at(request_id), headers)).status == 200
+    assert (await desk.ask("GET", at(request_id), {"authorization": headers["authorization"]})).status == 401
+
+
 async def test_a_poll_may_wait(desk: Desk) -> None:
     request_id = await desk.accepted()
     async with desk.asking("GET", at(request_id), {**desk.headers, "prefer": "wait=10"}) as asked:
