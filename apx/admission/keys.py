@@ -65,6 +65,18 @@ class KeyStore(Protocol):
         ...
 
 
+def shown_key(record: KeyRecord) -> dict[str, object]:
+    """Show operators what is known of a key; its hash is nobody's business."""
+    return {
+        "id": record.id,
+        "org": record.org,
+        "plans": record.plans,
+        "created_ms": record.created_ms,
+        "expires_ms": record.expires_ms,
+        "note": record.note,
+    }
+
+
 def mint(environment: str, random_bytes: Callable[[int], bytes]) -> str:
     """Make a new key; `environment` is 1 to 16 lower-case letters and digits."""
     body = f"apx_{environment}_{_base62(int.from_bytes(random_bytes(_SECRET_BYTES)), _SECRET_DIGITS)}"

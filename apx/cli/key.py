@@ -10,7 +10,7 @@ import typer
 
 from apx import bootstrap
 from apx.admission.issue import issue_key
-from apx.admission.keys import KeyRecord
+from apx.admission.keys import KeyRecord, shown_key
 from apx.catalog.load import load_catalog
 from apx.cli.output import AsJson, moment, print_json, print_table
 from apx.errors import NotFound
@@ -30,7 +30,7 @@ def create(
     """Make a key with the org's entitlements, and show it this once."""
     key, record = asyncio.run(_create(gitops, org, environment, note))
     if as_json:
-        return print_json({"key": key, **_shown(record)})
+        return print_json({"key": key, **shown_key(record)})
     print(key)
     return typer.echo(f"{record.id} for {org}: stored as a hash only, so this is the one time it is shown", err=True)
 
@@ -42,7 +42,7 @@ def list_keys(
     """List keys, without the keys themselves."""
     records = asyncio.run(_list(org))
     if as_json:
-        return print_json([_shown(record) for record in records])
+        return print_json([shown_key(record) for record in records])
     rows = [(r.id, r.org, ",".join(sorted(r.plans)), moment(r.created_ms / 1000), r.note) for r in records]
     return print_table(["KEY", "ORG", "PRODUCTS", "CREATED", "NOTE"], rows)
 
@@ -73,13 +73,3 @@ async def _revoke(key_id: str) -> KeyRecord:
     if record is None:
         raise NotFound(f"no key {key_id!r}; `apx key list` shows them")
     return record
-
-
-def _shown(record: KeyRecord) -> dict[str, object]:
-    return {
-        "id": record.id,
-        "org": record.org,
-        "plans": record.plans,
-        "created_ms": record.created_ms,
-        "note": record.note,
-    }

@@ -6,13 +6,13 @@ import asyncio
 import os
 from typing import Annotated, Any
 
-import msgspec
 import typer
 
 from apx import bootstrap
 from apx.cli.output import AsJson, moment, print_json, print_table
 from apx.errors import Conflict, NotFound
-from apx.requests.model import DeadLetter, Result
+from apx.requests import shown
+from apx.requests.model import DeadLetter
 from apx.requests.replay import replayed
 from apx.settings import Settings
 
@@ -34,7 +34,7 @@ def list_lanes(as_json: AsJson = False) -> None:
     """Count what waits or runs, by product and org."""
     depth = asyncio.run(_depth())
     if as_json:
-        return print_json([{"product": p, "org": o, "requests": n} for (p, o), n in sorted(depth.items())])
+        return print_json(shown.lanes(depth))
     return print_table(["PRODUCT", "ORG", "REQUESTS"], [(p, o, n) for (p, o), n in sorted(depth.items())])
 
 
@@ -43,7 +43,7 @@ def list_dead_letters(product: Product = None, limit: Limit = 100, as_json: AsJs
     """List dead letters, newest first, with their reasons."""
     letters = asyncio.run(_dead_letters(product, limit))
     if as_json:
-        return print_json([_shown(letter) for letter in letters])
+        return print_json([shown.dead_letter(letter) for letter in letters])
     rows = [(x.id, x.envelope.product, x.envelope.org, x.reason, x.attempts, moment(x.at_ms / 1000)) for x in letters]
     return print_table(["LETTER", "PRODUCT", "ORG", "REASON", "ATTEMPTS", "AT"], rows)
 
@@ -68,8 +68,7 @@ async def _get(request_id: str) -> dict[str, Any]:
         found = await backends.results.get(request_id)
     if found is None:
         raise NotFound(f"nothing is stored of {request_id!r}: it waits in its lane, or its time is over")
-    shown = {k: v for k, v in msgspec.to_builtins(found).items() if k not in {"body", "headers"}}
-    return shown | ({"done": True} if isinstance(found, Result) else {"done": False})
+    return shown.request(found)
 
 
 async def _depth() -> dict[tuple[str, str], int]:
@@ -99,16 +98,3 @@ async def _replay(letter_ids: list[str], product: str | None) -> list[tuple[str,
             await backends.bus.forget_dead_letter(letter_id)
             done.append((letters[letter_id].envelope.id, published.id))
     return done
-
-
-def _shown(letter: DeadLetter) -> dict[str, object]:
-    return {
-        "id": letter.id,
-        "request": letter.envelope.id,
-        "product": letter.envelope.product,
-        "org": letter.envelope.org,
-        "reason": letter.reason,
-        "detail": letter.detail,
-        "attempts": letter.attempts,
-        "at_ms": letter.at_ms,
-    }

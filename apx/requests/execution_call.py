@@ -19,7 +19,7 @@ from apx.requests.model import Envelope
 
 Headers = tuple[tuple[str, str], ...]
 
-_HOP_BY_HOP = frozenset(
+HOP_BY_HOP = frozenset(
     {
         "connection",
         "keep-alive",
@@ -46,8 +46,8 @@ _SET_BY_CALL = frozenset(
         "x-request-id",
     },
 )
-_NOT_SENT = _HOP_BY_HOP | _CREDENTIALS | _SET_BY_CALL
-_NOT_KEPT = _HOP_BY_HOP | {"alt-svc", "content-length", "date", "server", "set-cookie", "set-cookie2"}
+_NOT_SENT = HOP_BY_HOP | _CREDENTIALS | _SET_BY_CALL
+_NOT_KEPT = HOP_BY_HOP | {"alt-svc", "content-length", "date", "server", "set-cookie", "set-cookie2"}
 
 
 class BackendRequest(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,12 +13,12 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from apx.admission.keys import KeyRecord
+from apx.admission.keys import shown_key
 from apx.bootstrap import Backends
 from apx.clock import Clock
 from apx.errors import ApxError, NotFound, Retryable
 from apx.release.load import Loader
-from apx.requests.model import Result
+from apx.requests import shown
 from apx.rollout.activate import activate
 from apx.telemetry import metrics
 from apx.telemetry.spans import MAX_BODY_BYTES, SpanFile, SpansRefused
@@ -127,7 +127,7 @@ def _keys(backends: Backends) -> APIRouter:
     @router.get("/keys")
     async def keys(org: str | None = None) -> list[dict[str, Any]]:
         """List keys; the keys themselves are stored nowhere."""
-        return [_shown(record) for record in await backends.keys.list_keys(org)]
+        return [shown_key(record) for record in await backends.keys.list_keys(org)]
 
     @router.delete("/keys/{key_id}", status_code=204)
     async def revoke(key_id: str) -> Response:
@@ -148,36 +148,19 @@ def _requests(backends: Backends) -> APIRouter:
         found = await backends.results.get(request_id)
         if found is None:
             raise NotFound(f"nothing is stored of {request_id!r}: it waits, or its time is over")
-        hidden = {"body", "headers"} if isinstance(found, Result) else set()
-        shown = {name: getattr(found, name) for name in found.__struct_fields__ if name not in hidden}
-        if isinstance(found, Result) and found.error is not None:
-            shown["error"] = {"code": found.error.code, "detail": found.error.detail}
-        return shown
+        return shown.request(found)
 
     @router.get("/lanes")
     async def lanes() -> list[dict[str, Any]]:
         """Count what waits or runs, by product and org."""
-        depth = await backends.bus.depth()
-        return [{"product": product, "org": org, "requests": n} for (product, org), n in sorted(depth.items())]
+        return shown.lanes(await backends.bus.depth())
 
     @router.get("/dead-letters")
     async def dead_letters(
         product: str | None = None, limit: Annotated[int, Query(ge=1, le=1000)] = 100
     ) -> list[dict[str, Any]]:
         """List the newest dead letters with their reasons."""
-        return [
-            {
-                "id": letter.id,
-                "request": letter.envelope.id,
-                "product": letter.envelope.product,
-                "org": letter.envelope.org,
-                "reason": letter.reason,
-                "detail": letter.detail,
-                "attempts": letter.attempts,
-                "at_ms": letter.at_ms,
-            }
-            for letter in await backends.bus.dead_letters(product, limit)
-        ]
+        return [shown.dead_letter(letter) for letter in await backends.bus.dead_letters(product, limit)]
 
     return router
 
@@ -207,17 +190,6 @@ def _spans(spans: SpanFile) -> APIRouter:
         return Response(content=b"", media_type="application/x-protobuf")
 
     return router
-
-
-def _shown(record: KeyRecord) -> dict[str, Any]:
-    return {
-        "id": record.id,
-        "org": record.org,
-        "plans": record.plans,
-        "created_ms": record.created_ms,
-        "expires_ms": record.expires_ms,
-        "note": record.note,
-    }
 
 
 def _problem(status: int, code: str, detail: str, headers: dict[str, str] | None = None) -> JSONResponse:

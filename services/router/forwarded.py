@@ -4,19 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-_HOP_BY_HOP = frozenset(
-    {
-        "connection",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    }
-)
+from apx.requests.execution_call import HOP_BY_HOP
+
 _OURS = frozenset(
     {
         "accept-encoding",  # results are kept as the backend sends them
@@ -35,7 +24,7 @@ _OURS = frozenset(
         "x-request-id",
     }
 )
-_DROPPED = _HOP_BY_HOP | _OURS
+_DROPPED = HOP_BY_HOP | _OURS
 _PREFIXES = ("x-apx-", "x-envoy-", "x-forwarded-")
 
 

@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from apx.backends.files.folders import sync_folder
 from apx.clock import Clock, SystemClock
 from apx.errors import NotFound, Unavailable, Unsupported
 
@@ -95,8 +96,8 @@ class FileBlobs:
         path.parent.mkdir(exist_ok=True)
         # Stored again, a blob is young again: `expire` must not take it from under its second owner.
         Path(file.name).rename(path)
-        _sync_folder(path.parent)
-        _sync_folder(self._home)
+        sync_folder(path.parent)
+        sync_folder(self._home)
 
     def _expire(self, before: float) -> int:
         removed = sum(_remove_older(path, before) for path in self._home.glob("[0-9a-f][0-9a-f]/*"))
@@ -123,14 +124,6 @@ def _remove_older(path: Path, before: float) -> bool:
             path.unlink()
             return True
     return False
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

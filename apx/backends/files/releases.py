@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from apx.backends.files.folders import sync_folder
 from apx.errors import NotFound, Unavailable, Unsupported
 from apx.release.digest import is_digest
 from apx.release.store import Listed
@@ -99,14 +100,6 @@ def _write_once(path: Path, content: bytes) -> None:
             except BaseException:
                 Path(file.name).unlink(missing_ok=True)
                 raise
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         raise Unavailable(f"{path} cannot be written: {error}") from error
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
