@@ -28,7 +28,7 @@ GOOD = {"x-api-key": "good"}
 
 @pytest.fixture(scope="module")
 def swapped() -> Iterator[World]:
-    world = World(edge_drain_s=2)
+    world = World(edge_drain_s=2, edge_admit_timeout_s=10)  # the router is a fake in this process: it may be slow
     try:
         yield world
     finally:

@@ -66,7 +66,7 @@ def bad() -> dict[str, str]:
         "no audience": good(aud=None),
         "expired": good(exp=now - 120),
         "never expires": good(exp=None),
-        "not yet valid": good(nbf=now + 120),
+        "not yet valid": good(nbf=now + 86_400),
         "changed payload": f"{header}.{_b64(json.dumps(_claims(sub='root')).encode())}.{signature}",
         "no signature": f"{header}.{payload}.",
         "cut signature": f"{header}.{payload}.{signature[:-8]}",
