@@ -51,6 +51,10 @@ def _key(platform: Platform) -> tuple[str, str]:
     return ("X-API-Key", platform.keys["acme"])
 
 
+def _person() -> tuple[str, str]:
+    return ("Authorization", f"Bearer {sign_token('e-1', org='acme', now=time.time())}")
+
+
 def _targets(request_id: str) -> st.SearchStrategy[str]:
     operation = f"/v1/requests/{request_id}"
     return st.sampled_from(
@@ -62,7 +66,7 @@ def _targets(request_id: str) -> st.SearchStrategy[str]:
 
 
 def test_no_method_and_no_path_harms(platform: Platform, finished: tuple[str, str]) -> None:
-    keys = [[_key(platform)], [_key(platform)], []]
+    keys = [[_key(platform)], [_key(platform)], [_key(platform), _person()], []]
     pieces = st.lists(st.tuples(st.integers(0, 100), hostile.PIECES), max_size=2)
     paths = st.builds(hostile.inserted, _targets(finished[0]), pieces)
 
@@ -80,9 +84,14 @@ def test_no_header_field_harms(platform: Platform, finished: tuple[str, str]) ->
     gets = [("GET", target, b"") for target in ("/orders/o-1", "/forecast/paris", "/staff-payslips/e-1", "/nothing")]
     asks = [("GET", f"/v1/requests/{finished[0]}{rest}", b"") for rest in ("", "/result", "/events")]
     calls = st.sampled_from([order, order, *gets, *asks, ("DELETE", f"/v1/requests/{finished[0]}", b"")])
-    shots = st.builds(
-        lambda call, fields: shot(call[0], call[1], [_key(platform), *fields], call[2]), calls, hostile.FIELDS
-    )
+    person = _person()
+
+    def made(call: tuple[str, str, bytes], fields: list[hostile.Field]) -> Shot:
+        method, path, body = call
+        known = [_key(platform), person] if path.startswith("/staff") else [_key(platform)]
+        return shot(method, path, [*known, *fields], body)
+
+    shots = st.builds(made, calls, hostile.FIELDS)
 
     @volleys(150)
     @given(several(shots))
@@ -95,10 +104,17 @@ def test_no_header_field_harms(platform: Platform, finished: tuple[str, str]) ->
 
 
 def test_no_body_harms(platform: Platform) -> None:
-    paths = st.sampled_from(["/orders/", "/orders/", "/orders/", "/forecast/paris", "/staff-payslips/e-1/2026-01"])
+    order, person = ("/orders/", [_key(platform)]), ("/staff-payslips/e-1/2026-01", [_key(platform), _person()])
+    places = st.sampled_from([order, order, order, ("/forecast/paris", [_key(platform)]), person])
     methods = st.sampled_from(["POST", "POST", "PUT", "GET"])
-    fields = hostile.TYPES.map(lambda types: [_key(platform), *types])
-    bodies = st.builds(shot, methods, paths, fields, hostile.BODIES, chunked=st.booleans())
+
+    def made(
+        method: str, place: tuple[str, list[hostile.Field]], types: list[hostile.Field], body: bytes, chunked: int
+    ) -> Shot:
+        path, caller = place
+        return shot(method, path, [*caller, *types], body, chunked=bool(chunked))
+
+    bodies = st.builds(made, methods, places, hostile.TYPES, hostile.BODIES, st.integers(0, 1))
 
     @volleys(150)
     @given(several(bodies))

@@ -1,0 +1,64 @@
+"""The OpenAPI documents are true: calls made from them, right and wrong ones, get an answer that they name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from apx.local.platform import REPOSITORY, Platform
+from tests.e2e.platform.client import Client
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+
+EXAMPLES = 25
+_quiet = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
+few = settings(max_examples=EXAMPLES, deadline=None, derandomize=True, database=None, suppress_health_check=_quiet)
+
+
+def _called(schema: Any, examine: Callable[[Any], None]) -> None:
+    """Call each operation as it allows and as it does not; `examine` sends the call and judges the answer."""
+    for found in schema.get_all_operations():
+        right, wrong = (found.ok().as_strategy(generation_mode=mode) for mode in schemathesis.GenerationMode)
+
+        @few
+        @given(right | wrong)
+        def storm_of(case: Any) -> None:
+            examine(case)
+
+        storm_of()
+
+
+def test_the_control_api_answers_what_its_description_allows(platform: Platform) -> None:
+    def examine(case: Any) -> None:
+        answer = case.call(headers={"Authorization": f"Bearer {platform.admin_token}"})
+        case.validate_response(answer, checks=(not_a_server_error, response_schema_conformance))
+        if answer.status_code >= 400:
+            problem = answer.json()
+            assert answer.headers["content-type"] == ["application/problem+json"]
+            assert (problem["status"], bool(problem["code"])) == (answer.status_code, True)
+
+    _called(schemathesis.openapi.from_url(f"{platform.control}/api/openapi.json"), examine)
+
+
+def test_the_request_api_answers_what_its_description_allows(platform: Platform, acme: Client) -> None:
+    location = acme.order().headers["location"]
+    acme.finished(location)
+    checks = (not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance)
+
+    def examine(case: Any) -> None:
+        for request_id in (case.path_parameters["id"], location.rpartition("/")[2]):
+            case.path_parameters["id"] = request_id
+            answer = case.call(base_url=platform.edge, headers={"X-API-Key": platform.keys["acme"]})
+            case.validate_response(answer, checks=checks)
+
+    _called(schemathesis.openapi.from_path(REPOSITORY / "docs" / "requests.openapi.yaml"), examine)
