@@ -11,13 +11,17 @@ from contextlib import suppress
 import pytest
 from valkey.asyncio import Valkey
 
+from apx.admission.keys import KeyRecord
 from apx.backends.valkey.bus import ValkeyBus
 from apx.backends.valkey.connection import CALL_TIMEOUT_S, Script, connect
+from apx.backends.valkey.keys import ValkeyKeys
 from apx.backends.valkey.notices import Notices
 from apx.backends.valkey.results import ValkeyResults
+from apx.backends.valkey.rollouts import ValkeyRollouts
 from apx.errors import Misconfigured, Unavailable
 from apx.requests.model import Delivery, Result
 from apx.requests.ports import ProductBounds
+from apx.rollout.active import Active, AuditEntry
 
 from .conftest import Server, connected, until
 from .requests_examples import BOUNDS, done, envelope, result, take, take_one
@@ -227,6 +231,23 @@ async def test_a_store_that_syncs_late_is_asked_for_its_sync(own_server: Server)
         calls = await client.info("commandstats")
         assert calls["cmdstat_waitaof"]["calls"] >= 1
         await process.aclose()
+
+
+@pytest.mark.parametrize("change", ["a key", "a revocation", "a live release"])
+async def test_what_operators_change_is_synced_before_they_hear_of_it(own_server: Server, change: str) -> None:
+    async with connected(own_server) as client:
+        keys, key = ValkeyKeys(client), KeyRecord(id="k", sha256="00", org="acme", region="eu", plans={}, created_ms=0)
+        await keys.put(key)
+        await client.config_set("appendfsync", "everysec")
+        await client.config_resetstat()
+        if change == "a key":
+            await ValkeyKeys(client).put(key)
+        elif change == "a revocation":
+            await ValkeyKeys(client).revoke("k")
+        else:
+            audit = AuditEntry(at_ms=0, actor="me", action="activate", product="orders", before=None, after="sha256:00")
+            await ValkeyRollouts(client).change(Active(product="orders", stable="sha256:00"), audit)
+        assert (await client.info("commandstats"))["cmdstat_waitaof"]["calls"] >= 1
 
 
 async def test_an_idle_worker_is_woken_at_once(valkey: Valkey) -> None:

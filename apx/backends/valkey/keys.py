@@ -11,15 +11,17 @@ from valkey.asyncio import Valkey
 from apx.admission.keys import KeyRecord
 from apx.backends.valkey.connection import unavailable
 from apx.backends.valkey.feed import listen
+from apx.backends.valkey.log import Log
 
 _INDEX, _CHANNEL = "apx:keys", "apx:keys:changed"
 
 
 class ValkeyKeys:
-    """Each change is one transaction that also tells every process."""
+    """Each change is one transaction that also tells every process, and is on the store's disk when it returns."""
 
     def __init__(self, client: Valkey) -> None:
         self._client = client
+        self._log = Log(client)
 
     async def find(self, sha256: str) -> KeyRecord | None:
         """Return the record of the key with this hash."""
@@ -35,6 +37,7 @@ class ValkeyKeys:
                 step.hset(_INDEX, record.id, record.sha256)
                 step.publish(_CHANNEL, record.sha256)
                 await step.execute()
+            await self._log.settle()
 
     async def revoke(self, key_id: str) -> KeyRecord | None:
         """Forget a key for good; return what it was."""
@@ -48,6 +51,7 @@ class ValkeyKeys:
                 step.hdel(_INDEX, key_id)
                 step.publish(_CHANNEL, sha256)
                 await step.execute()
+            await self._log.settle()
         return record
 
     async def list_keys(self, org: str | None = None) -> list[KeyRecord]:

@@ -35,6 +35,20 @@ class Log:
             self._synced, self._until = await self._look(), now + LOOK_AGAIN_S
         return self._synced
 
+    async def settle(self) -> None:
+        """Return once all that was written so far is on the disk.
+
+        Raises `Unavailable` when that takes too long; then it was written, and may be lost with the power.
+        """
+        if await self.synced():
+            return
+        async with self._client.pipeline(transaction=False) as pipe:
+            # WAITAOF waits for the last write of its own connection; what came before it in the log is synced with it.
+            pipe.set("apx:sync", "")
+            pipe.execute_command("WAITAOF", 1, 0, SYNC_TIMEOUT_MS)
+            _, synced = await pipe.execute(raise_on_error=False)
+        check_synced(synced)
+
     def forget(self) -> None:
         """Look again before the next write: the server may have been restarted with other settings."""
         self._synced = None

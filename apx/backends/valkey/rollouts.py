@@ -9,6 +9,7 @@ from valkey.asyncio import Valkey
 
 from apx.backends.valkey.connection import Script, unavailable
 from apx.backends.valkey.feed import listen
+from apx.backends.valkey.log import Log
 from apx.errors import Conflict
 from apx.rollout.active import Active, AuditEntry, Snapshot
 
@@ -20,7 +21,7 @@ class ValkeyRollouts:
 
     def __init__(self, client: Valkey) -> None:
         self._client = client
-        self._change = Script(client, "rollouts")
+        self._change = Script(client, "rollouts", log=Log(client))
 
     async def read(self) -> Snapshot:
         """Return the live state of all products."""
