@@ -18,7 +18,7 @@ from apx.errors import Conflict, NotFound, ReleaseRejected
 from apx.release.build import Built
 from apx.release.digest import is_digest, short
 from apx.release.store import Listed
-from apx.rollout.activate import activate
+from apx.rollout.activate import Activated, activate
 from apx.settings import Settings
 
 app = typer.Typer(help="Build, inspect and activate releases.", no_args_is_help=True)
@@ -81,10 +81,10 @@ def activate_releases(
     """Serve releases from now on; every router, worker and edge follows within a second."""
     changed = asyncio.run(_activated(Settings.load(), digests or [], why))
     if as_json:
-        return print_json([{"product": name, "release": digest, "changed": new} for name, digest, new in changed])
+        return print_json([{"product": one.product, "release": one.digest, "changed": one.changed} for one in changed])
     return print_table(
         ["PRODUCT", "RELEASE", ""],
-        [(name, short(digest), "live now" if new else "was live already") for name, digest, new in changed],
+        [(one.product, short(one.digest), "live now" if one.changed else "was live already") for one in changed],
     )
 
 
@@ -135,18 +135,17 @@ async def _verified(settings: Settings, digest: str) -> str:
     return full
 
 
-async def _activated(settings: Settings, digests: list[str], why: str) -> list[tuple[str, str, bool]]:
-    loader = bootstrap.loader(settings)
+async def _activated(settings: Settings, digests: list[str], why: str) -> list[Activated]:
     wanted = [await _full(settings, digest) for digest in digests] or await _newest(settings)
-    manifests = [(await loader.load(digest)).manifest for digest in wanted]  # all are good, or none is touched
-    changed = []
     async with bootstrap.backends(settings) as backends:
-        for digest, manifest in zip(wanted, manifests, strict=True):
-            active = await activate(
-                backends.rollouts, loader, digest, actor=bootstrap.operator(), why=why, clock=bootstrap.CLOCK
-            )
-            changed.append((manifest.product, digest, active is not None))
-    return changed
+        return await activate(
+            backends.rollouts,
+            bootstrap.loader(settings),
+            wanted,
+            actor=bootstrap.operator(),
+            why=why,
+            clock=bootstrap.CLOCK,
+        )
 
 
 async def _newest(settings: Settings) -> list[str]:

@@ -39,10 +39,14 @@ async def _seed(settings: Settings, gitops: Path, progress: Callable[[str], None
     progress(f"releases: {len(built)} signed, {sum(one.new for one in built)} of them new")
     async with bootstrap.backends(settings) as backends:
         loader = bootstrap.loader(settings)
-        for one in built:
-            await activate(
-                backends.rollouts, loader, one.digest, actor=bootstrap.operator(), why="./dev up", clock=bootstrap.CLOCK
-            )
+        await activate(
+            backends.rollouts,
+            loader,
+            [one.digest for one in built],
+            actor=bootstrap.operator(),
+            why="./dev up",
+            clock=bootstrap.CLOCK,
+        )
         for record in await backends.keys.list_keys():
             if record.note == _NOTE:
                 await backends.keys.revoke(record.id)

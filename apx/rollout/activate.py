@@ -1,37 +1,61 @@
-"""Make releases live: checked first, then one compare-and-swap for each product."""
+"""Make releases live: checked first, then one compare-and-swap for each product that changes."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
 
 from apx.clock import Clock
 from apx.release.load import Loader
 from apx.rollout.active import Active, AuditEntry, RolloutStore
 
 
-async def activate(
-    store: RolloutStore, loader: Loader, digest: str, *, actor: str, why: str, clock: Clock, action: str = "activate"
-) -> Active | None:
-    """Serve the release `digest` from now on; return the new state, or None when it is live already.
+class Activated(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one wish."""
 
-    The whole release is loaded and verified before anything changes.
-    Raises `ReleaseRejected`, `NotFound`, `Conflict` or `Unavailable`; then nothing has changed.
+    product: str
+    digest: str
+    changed: bool
+    """False when that release was live already."""
+
+
+async def activate(
+    store: RolloutStore,
+    loader: Loader,
+    digests: Sequence[str],
+    *,
+    actor: str,
+    why: str,
+    clock: Clock,
+    action: str = "activate",
+) -> list[Activated]:
+    """Serve these releases from now on, at most one of each product.
+
+    Every release that is not live yet is loaded and verified whole before anything changes.
+    Raises `ReleaseRejected`, `NotFound` or `Unavailable`, and then nothing has changed; `Conflict` when somebody else
+    changed a product meanwhile, and then those before it in the list have changed.
     """
-    product = (await loader.load(digest)).manifest.product
-    now = (await store.read()).products.get(product)
-    if now is not None and now.stable == digest:
-        return None
-    audit = AuditEntry(
-        at_ms=int(clock.time() * 1000),
-        actor=actor,
-        action=action,
-        product=product,
-        before=now.stable if now else None,
-        after=digest,
-        why=why,
-    )
-    new = Active(
-        product=product,
-        stable=digest,
-        previous=now.stable if now else None,
-        revision=now.revision if now else 0,
-    )
-    return await store.change(new, audit)
+    now = (await store.read()).products
+    live = {active.stable: product for product, active in now.items()}
+    products = {digest: live.get(digest) or (await loader.load(digest)).manifest.product for digest in digests}
+    for digest, product in products.items():
+        if digest not in live:
+            before = now.get(product)
+            audit = AuditEntry(
+                at_ms=int(clock.time() * 1000),
+                actor=actor,
+                action=action,
+                product=product,
+                before=before.stable if before else None,
+                after=digest,
+                why=why,
+            )
+            await store.change(_successor(product, digest, before), audit)
+    return [Activated(product=products[d], digest=d, changed=d not in live) for d in products]
+
+
+def _successor(product: str, digest: str, before: Active | None) -> Active:
+    if before is None:
+        return Active(product=product, stable=digest)
+    return Active(product=product, stable=digest, previous=before.stable, revision=before.revision)

@@ -113,10 +113,10 @@ def _releases(backends: Backends, loader: Loader, clock: Clock) -> APIRouter:
         """Serve a release from now on, when it is whole, signed, and of this product."""
         await loader.manifest(wish.digest, product)
         client = request.client.host if request.client else ""
-        active = await activate(
-            backends.rollouts, loader, wish.digest, actor=f"admin@{client}", why=wish.why, clock=clock
+        (activated,) = await activate(
+            backends.rollouts, loader, [wish.digest], actor=f"admin@{client}", why=wish.why, clock=clock
         )
-        return {"product": product, "release": wish.digest, "changed": active is not None}
+        return {"product": product, "release": wish.digest, "changed": activated.changed}
 
     return router
 
