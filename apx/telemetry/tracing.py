@@ -65,13 +65,18 @@ def span_if_sampled(
 ) -> Span:
     """Start a span under `traceparent` where that is sampled; otherwise return one that does nothing."""
     tracer = _Tracing.tracer
-    if tracer is None or traceparent[54:55] not in _SAMPLED:
+    if tracer is None or not is_recorded(traceparent):
         return NO_SPAN
     parent = parse(traceparent)
     if parent is None:
         return NO_SPAN
     context = trace.set_span_in_context(NonRecordingSpan(parent))
     return _RecordedSpan(tracer.start_span(name, context, _KINDS[kind]), attributes or {})
+
+
+def is_recorded(traceparent: str) -> bool:
+    """Tell whether `span_if_sampled` would record: for callers that would prepare for it."""
+    return _Tracing.tracer is not None and traceparent[54:55] in _SAMPLED
 
 
 def child(traceparent: str) -> str:

@@ -77,7 +77,7 @@ class Acceptor:
         spec = product.spec
         now_ms = int(self._clock.time() * 1000)
         request_id = self._receipts.mint(key.org, product.name, product.digest, now_ms, os.urandom)
-        lanes = {"org": "org", "key": key.id, "request": request_id}
+        lane = spec.async_.lane
         target = call.target
         return Envelope(
             id=request_id,
@@ -85,7 +85,7 @@ class Acceptor:
             key_id=key.id,
             product=product.name,
             release=product.digest,
-            lane=lanes[spec.async_.lane],
+            lane="org" if lane == "org" else key.id if lane == "key" else request_id,
             method=call.method,
             path=target.path,
             query=call.query,

@@ -10,14 +10,13 @@ import structlog
 from apx.admission.admit import Admitted, LiveProduct, Refused, admit
 from apx.admission.identity import Identity
 from apx.admission.keys import KeyRecord
-from apx.admission.routes import BasePaths
 from apx.clock import Clock
 from apx.errors import ApxError, Unavailable
 from apx.limits.bucket import Buckets
 from apx.release.digest import short
 from apx.requests.model import Progress, Result
 from apx.telemetry import metrics
-from apx.telemetry.tracing import child
+from apx.telemetry.tracing import child, is_recorded
 from services.router import operation, prefer, replies
 from services.router.accept import Accepted, AcceptedCall, Acceptor
 from services.router.asgi import (
@@ -32,7 +31,7 @@ from services.router.asgi import (
     read_body,
     send_reply,
 )
-from services.router.caller import Target, call_of, find_caller, find_target
+from services.router.caller import Target, Targets, call_of, find_caller
 from services.router.exchange import Exchange
 from services.router.requests_api import RequestsApi
 
@@ -68,12 +67,12 @@ class Router:
         self._clock = clock
         self._longest_wait_s = longest_wait_s
         self._log_requests = log_requests
-        self._products: BasePaths[LiveProduct] | None = None
+        self._targets: Targets | None = None
 
     def serve(self, products: Mapping[str, LiveProduct]) -> None:
         """Serve these products from now on; requests under way keep the release that admitted them."""
         self._requests.serve(products)
-        self._products = BasePaths((live.spec.base_path, live) for live in products.values())
+        self._targets = Targets(products.values())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one ASGI connection."""
@@ -85,7 +84,10 @@ class Router:
         headers = decode_headers(scope["headers"])
         exchange = Exchange(scope, headers or only(scope["headers"], b"x-request-id"), path, self._clock)
         try:
-            with exchange.span():
+            if is_recorded(exchange.traceparent):
+                with exchange.span():
+                    await self._answer(exchange, headers, path, receive, send)
+            else:
                 await self._answer(exchange, headers, path, receive, send)
         except ApxError as error:
             _log.warning("request.failed", request_id=exchange.request_id, error=error.code, detail=str(error))
@@ -105,23 +107,23 @@ class Router:
         if headers is None:
             detail = "A field that may stand once stands twice."
             return await exchange.reply(send, replies.problem(400, "header-repeated", detail, exchange.request_id))
-        if self._products is None:
+        if self._targets is None:
             return await exchange.reply(send, replies.refused(_STARTING, exchange.request_id))
         if path.startswith(_REQUESTS):
             return await self._requests.handle(exchange, path, receive, send)
         if path.startswith(_ADMIT):
             return await exchange.reply(
-                send, await self._admit_sync(exchange, path.removeprefix(_ADMIT), self._products)
+                send, await self._admit_sync(exchange, path.removeprefix(_ADMIT), self._targets)
             )
-        admitted = await self._admitted(exchange, path, receive, self._products)
+        admitted = await self._admitted(exchange, path, receive, self._targets)
         if isinstance(admitted, Refused):
             return await exchange.reply(send, replies.refused(admitted, exchange.request_id))
         return await self._accept(exchange, *admitted, receive, send)
 
     async def _admitted(
-        self, exchange: Exchange, path: str, receive: Receive, products: BasePaths[LiveProduct]
+        self, exchange: Exchange, path: str, receive: Receive, targets: Targets
     ) -> Refused | tuple[Admitted, AcceptedCall]:
-        target = find_target(products, exchange.method, path)
+        target = targets.find(exchange.method, path)
         if isinstance(target, Refused):
             return target
         exchange.product, exchange.release = target.product.name, target.product.digest
@@ -203,10 +205,10 @@ class Router:
         except Unavailable:
             return _ACCEPTED
 
-    async def _admit_sync(self, exchange: Exchange, path: str, products: BasePaths[LiveProduct]) -> Reply:
+    async def _admit_sync(self, exchange: Exchange, path: str, targets: Targets) -> Reply:
         """Answer the edge's question (ext_authz): 200 with the fields for the backend, or the refusal to pass on."""
         exchange.path = path
-        target = find_target(products, exchange.method, path)
+        target = targets.find(exchange.method, path)
         if isinstance(target, Refused):
             return replies.refused(target, exchange.request_id)
         exchange.product, exchange.release = target.product.name, target.product.digest

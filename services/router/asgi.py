@@ -101,7 +101,7 @@ def decode_headers(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str] | Non
     """Return header fields by lower-case name, or None when one that names the caller stands twice."""
     fields: dict[str, str] = {}
     for raw_name, raw_value in pairs:
-        name = raw_name.decode("latin-1")
+        name = _NAMES.get(raw_name) or _named(raw_name)
         if name in fields:
             if name in _ONCE:
                 return None
@@ -109,6 +109,18 @@ def decode_headers(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str] | Non
         else:
             fields[name] = raw_value.decode("latin-1")
     return fields
+
+
+def _named(raw_name: bytes) -> str:
+    name = raw_name.decode("latin-1")
+    if len(_NAMES) < _MOST_NAMES and len(raw_name) < _MOST_NAME_BYTES:
+        _NAMES[raw_name] = name
+    return name
+
+
+_NAMES: dict[bytes, str] = {}
+_MOST_NAMES, _MOST_NAME_BYTES = 1024, 64
+"""Names that came before are not decoded again."""
 
 
 def only(pairs: Iterable[tuple[bytes, bytes]], wanted: bytes) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -16,6 +16,7 @@ from apx.admission.paths import canonical_path
 from apx.admission.routes import BasePaths, Match, MethodNotAllowed
 
 _MOST_PATH_CHARACTERS = 8192
+_MOST_KEPT, _MOST_KEPT_CHARACTERS = 10_000, 256
 _UNAUTHENTICATED = Refused(
     status=401, code="unauthenticated", detail="A valid API key is needed: Authorization: Bearer KEY."
 )
@@ -30,8 +31,27 @@ class Target(msgspec.Struct, frozen=True):
     """Under the base path."""
 
 
-def find_target(products: BasePaths[LiveProduct], method: str, raw_path: str) -> Target | Refused:
-    """Return what a path leads to; one canonical form or nothing."""
+class Targets:
+    """What the live products serve, found by path and method; what was found before is not looked for again."""
+
+    def __init__(self, products: Iterable[LiveProduct]) -> None:
+        self._products = BasePaths((live.spec.base_path, live) for live in products)
+        self._found: dict[tuple[str, str], Target] = {}
+
+    def find(self, method: str, raw_path: str) -> Target | Refused:
+        """Return what a path leads to; one canonical form or nothing."""
+        known = self._found.get((method, raw_path))
+        if known is not None:
+            return known
+        target = _find_target(self._products, method, raw_path)
+        if isinstance(target, Target) and len(raw_path) <= _MOST_KEPT_CHARACTERS:
+            if len(self._found) >= _MOST_KEPT:
+                self._found.clear()
+            self._found[method, raw_path] = target
+        return target
+
+
+def _find_target(products: BasePaths[LiveProduct], method: str, raw_path: str) -> Target | Refused:
     path = canonical_path(raw_path) if len(raw_path) <= _MOST_PATH_CHARACTERS else None
     if path is None:
         return Refused(status=400, code="path-invalid", detail="The path is not in its canonical form.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from http import HTTPStatus
 
 import msgspec
@@ -61,8 +62,12 @@ def failed(error: ApxError, request_id: str) -> Reply:
 
 def limit_fields(taken: Taken, rate: Rate) -> Headers:
     """Return `RateLimit-Policy` and `RateLimit`: the plan's bucket and what is left of it."""
-    window = max(1, round(rate.burst / rate.per_second))
     return (
-        ("ratelimit-policy", f'"plan";q={rate.burst};w={window}'),
+        _policy_field(rate.burst, rate.per_second),
         ("ratelimit", f'"plan";r={taken.remaining};t={int(taken.reset_s + 0.999)}'),
     )
+
+
+@lru_cache(maxsize=1024)
+def _policy_field(burst: int, per_second: float) -> tuple[str, str]:
+    return "ratelimit-policy", f'"plan";q={burst};w={max(1, round(burst / per_second))}'
