@@ -18,6 +18,8 @@ _TYPE = re.compile(r"[!#$&^_.+a-z0-9-]+/(?:json|[!#$&^_.a-z0-9-]+\+json)")
 
 def is_json_type(content_type: str) -> bool:
     """Tell whether a media type stands for JSON, in UTF-8 as RFC 8259 asks for."""
+    if content_type == "application/json":
+        return True
     kind, *parameters = content_type.lower().split(";")
     return _TYPE.fullmatch(kind.strip()) is not None and _are_utf8(parameters)
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apx.errors import Misconfigured
-from apx.requests.receipt import Receipts, _hmac_sha256
+from apx.requests.receipt import Entropy, Receipts, _hmac_sha256
 
 KEY, OTHER_KEY = b"k" * 32, b"o" * 32
 RELEASE = "sha256:" + "ab" * 32
@@ -125,3 +125,13 @@ def test_keys_and_regions_that_are_none_are_refused(keys: list[bytes], region: s
 @given(st.binary(min_size=1, max_size=64), st.binary(max_size=200))
 def test_the_prepared_mac_is_hmac_sha256(key: bytes, message: bytes) -> None:
     assert _hmac_sha256(key, 32)(message) == hmac.digest(key, message, "sha256")
+
+
+def test_no_random_byte_is_given_twice() -> None:
+    source = iter(range(10_000))
+    entropy = Entropy(lambda size: b"".join(next(source).to_bytes(2, "big") for _ in range(size // 2)))
+
+    given = b"".join(entropy(8) for _ in range(2_000))
+
+    pairs = [given[at : at + 2] for at in range(0, len(given), 2)]
+    assert len(set(pairs)) == len(pairs)
