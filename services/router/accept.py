@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 
 import msgspec
@@ -13,7 +12,7 @@ from apx.errors import Unavailable
 from apx.requests.idempotency import fingerprint, key_name, parse_key
 from apx.requests.model import Envelope
 from apx.requests.ports import Bus
-from apx.requests.receipt import Receipts
+from apx.requests.receipt import Entropy, Receipts
 from apx.telemetry import metrics
 from services.router.caller import Target
 from services.router.forwarded import end_to_end
@@ -50,6 +49,7 @@ class Acceptor:
         self._bus = bus
         self._receipts = receipts
         self._clock = clock
+        self._random = Entropy()
 
     async def accept(self, admitted: Admitted, call: AcceptedCall) -> Accepted | Refused:
         """Publish; return once the request would survive. Raises `Unavailable`: then nothing was promised."""
@@ -76,7 +76,7 @@ class Acceptor:
         product, key, route = admitted.product, admitted.key, admitted.route
         spec = product.spec
         now_ms = int(self._clock.time() * 1000)
-        request_id = self._receipts.mint(key.org, product.name, product.digest, now_ms, os.urandom)
+        request_id = self._receipts.mint(key.org, product.name, product.digest, now_ms, self._random)
         lane = spec.async_.lane
         target = call.target
         return Envelope(
