@@ -30,6 +30,7 @@ from apx.catalog.model import ProductSpec
 from apx.clock import Clock, SystemClock
 from apx.policy.evaluate import Evaluator
 from apx.policy.opa import Opa
+from apx.policy.shared import SharedPolicies
 from apx.release.build import Builder
 from apx.release.load import Loader
 from apx.release.model import Manifest, Release
@@ -153,12 +154,12 @@ def follower(
 def live_product(settings: Settings) -> Callable[[Release], LiveProduct]:
     """Return what makes a release ready to serve in the router."""
     cache_dir: Path = settings.home / "cache" / "modules"
+    policies = SharedPolicies(
+        lambda wasm, data, pure: Evaluator(wasm, data, pure=pure, clock=CLOCK, cache_dir=cache_dir)
+    )
 
     def prepare(release: Release) -> LiveProduct:
-        policy = Evaluator(
-            release.wasm, release.data, pure=release.manifest.policy.pure, clock=CLOCK, cache_dir=cache_dir
-        )
-        return LiveProduct(release, policy)
+        return LiveProduct(release, policies.take(release.wasm, release.data, pure=release.manifest.policy.pure))
 
     return prepare
 
