@@ -16,6 +16,8 @@ API_VERSION = "apx.dev/v1"
 
 Mode = Literal["async", "sync"]
 LaneKey = Literal["org", "key", "request"]
+OnAbort = Literal["finish", "readmit", "cancel"]
+Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 RetryOn = Literal["connect", "timeout", "429", "500", "502", "503", "504"]
 
 DAY_S = 86_400
@@ -109,6 +111,17 @@ FileInFolder = Annotated[
     ),
 ]
 Contact = Annotated[str, _text(r"[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+", "an e-mail address", example="api@example.org")]
+
+TimeOfDay = Annotated[str, _text("([01][0-9]|2[0-3]):[0-5][0-9]", "a time of day in quotes, '17:30'", example="17:30")]
+TimeZone = Annotated[
+    str,
+    _text(
+        "[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*",
+        "the IANA name of a time zone",
+        example="Europe/Berlin",
+        longest=64,
+    ),
+]
 
 Url = Annotated[str, Meta(min_length=1, max_length=2048, examples=["https://backend.example/path"])]
 """Judged by `apx.catalog.urls`: no pattern says it."""
@@ -239,6 +252,86 @@ class Slo(Spec, frozen=True, kw_only=True):
     """99 of 100 requests are answered within this time: accepted for async, complete for sync products."""
 
 
+class Step(Spec, frozen=True, kw_only=True):
+    """One step of a rollout: a share of the orgs, and for how long at least."""
+
+    weight_percent: Annotated[float, Meta(gt=0, le=100)]
+    """Share of the orgs that the candidate serves."""
+    hold_s: Annotated[float, Meta(ge=0, le=7 * DAY_S)] = 60.0
+    """Shortest stay; the judge's pass is asked for as well."""
+
+
+class Shadow(Spec, frozen=True, kw_only=True):
+    """The candidate decides on inputs of the stable release first, without effect."""
+
+    share_percent: Annotated[float, Meta(ge=0, le=100)] = 10.0
+    """Share of the stable release's decisions that the candidate repeats; 0 leaves the shadow out."""
+    hold_s: Annotated[float, Meta(ge=0, le=7 * DAY_S)] = 30.0
+    """How long before the first org moves."""
+    budget_percent: Annotated[float, Meta(gt=0, le=50)] = 2.0
+    """Most processor time that a router gives to it; over that it repeats fewer, and says so."""
+
+
+class Judge(Spec, frozen=True, kw_only=True):
+    """How much worse than the stable release a candidate may be. A limit of 100 is none."""
+
+    errors_percent: Annotated[float, Meta(gt=0, le=100)] = 25.0
+    """Most requests in a hundred that the backend fails, whatever the stable release does."""
+    more_errors_percent: Annotated[float, Meta(gt=0, le=100)] = 2.0
+    """Most requests in a hundred that fail beyond those that fail under the stable release, in the last step."""
+    new_denials_percent: Annotated[float, Meta(gt=0, le=100)] = 1.0
+    """Most requests in a hundred that the candidate denies and the stable release would have admitted."""
+    policy_failures_percent: Annotated[float, Meta(gt=0, le=100)] = 0.5
+    """Most decisions in a hundred in which the candidate's policy does not work."""
+    more_slow_percent: Annotated[float, Meta(gt=0, le=100)] = 10.0
+    """Most requests in a hundred that are slow beyond those of the stable release; slow is over its 90th percentile."""
+
+
+class Freeze(Spec, frozen=True, kw_only=True):
+    """A window in which no rollout of the product starts or goes on to another step."""
+
+    days: Annotated[tuple[Weekday, ...], Meta(min_length=1, extra_json_schema=_DISTINCT)] = (
+        "mon",
+        "tue",
+        "wed",
+        "thu",
+        "fri",
+        "sat",
+        "sun",
+    )
+    """On which days it begins."""
+    begin: TimeOfDay
+    """When it begins."""
+    end: TimeOfDay
+    """When it ends; at or before `begin`: on the next day."""
+    timezone: TimeZone = "UTC"
+    """In whose time."""
+    why: Line = "freeze window"
+    """What those who are refused read."""
+
+
+class RolloutSpec(Spec, frozen=True, kw_only=True):
+    """How traffic moves from the stable release to a new one."""
+
+    steps: Annotated[tuple[Step, ...], Meta(min_length=1, max_length=20)] = (
+        Step(weight_percent=5.0),
+        Step(weight_percent=25.0),
+        Step(weight_percent=50.0),
+    )
+    """Shares that grow; after the last one's pass the candidate becomes stable."""
+    shadow: Shadow = Shadow()
+    """What comes before the first step."""
+    judge: Judge = Judge()
+    """What the candidate is held against."""
+    max_hold_s: Annotated[float, Meta(gt=0, le=7 * DAY_S)] = 3600.0
+    """Longest wait for a verdict in one step; then the rollout pauses and says so."""
+    on_abort: OnAbort = "finish"
+    """What becomes of queued requests that an aborted candidate had admitted: they run under it, under the stable
+    release when that still has their route (else they fail), or are cancelled."""
+    freeze: Annotated[tuple[Freeze, ...], Meta(max_length=20)] = ()
+    """When no rollout moves."""
+
+
 class ProductSpec(Spec, frozen=True, kw_only=True):
     """An API product."""
 
@@ -266,6 +359,8 @@ class ProductSpec(Spec, frozen=True, kw_only=True):
     """Names of the plans under which the product is offered."""
     slo: Slo = Slo()
     """What the product promises."""
+    rollout: RolloutSpec = RolloutSpec()
+    """How a new release takes over."""
 
 
 class Rate(Spec, frozen=True, kw_only=True):

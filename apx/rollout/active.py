@@ -7,17 +7,44 @@ from typing import Protocol
 
 import msgspec
 
+from apx.rollout.model import Rollout, Verdict
+
+MOST_ABORTED = 50
+
+
+class Aborted(msgspec.Struct, frozen=True, kw_only=True):
+    """A release that was taken back: it is not rolled out again without a reason."""
+
+    digest: str
+    at_ms: int
+    reason: str
+
 
 class Active(msgspec.Struct, frozen=True, kw_only=True):
-    """One product's live release."""
+    """What one product runs: its stable release, and the rollout that is under way or was the last."""
 
     product: str
     stable: str
     """Digest of the release that serves."""
     previous: str | None = None
     """The one that served before; what a rollback goes to."""
+    rollout: Rollout | None = None
+    """The rollout under way, or the last one."""
+    waiting: Rollout | None = None
+    """A newer candidate, `pending`, that starts when the one under way has ended."""
+    aborted: tuple[Aborted, ...] = ()
+    """The newest last, `MOST_ABORTED` at most."""
     revision: int = 0
     """Grows with each change of this product; 0 stands for 'never set'."""
+
+    @property
+    def candidate(self) -> str | None:
+        """Return the digest of the release beside the stable one; None while no rollout is under way."""
+        return self.rollout.candidate if self.rollout is not None and self.rollout.under_way else None
+
+    def was_aborted(self, digest: str) -> Aborted | None:
+        """Return when and why a release was taken back."""
+        return next((one for one in reversed(self.aborted) if one.digest == digest), None)
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +65,12 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
     before: str | None
     after: str
     why: str = ""
+    rollout: str = ""
+    """The rollout that was moved."""
+    state: str = ""
+    """The state that it came into, with the step where there are several: `canary 2/3`."""
+    verdict: Verdict | None = None
+    """The evidence, where a verdict decided."""
 
 
 class RolloutStore(Protocol):
@@ -66,4 +99,24 @@ class RolloutStore(Protocol):
 
     async def history(self, product: str, limit: int = 50) -> list[AuditEntry]:
         """Return the newest entries of a product, newest first."""
+        ...
+
+    async def now_ms(self) -> int:
+        """Return the store's clock, in milliseconds since the epoch: what all stored times are by."""
+        ...
+
+
+class Leases(Protocol):
+    """Who leads: at most one holder of a name at a time, by the store's clock.
+
+    A lease says who should act, not who may write: every change is a compare-and-swap, so one who has lost the lease
+    without noticing is refused there.
+    """
+
+    async def hold(self, name: str, holder: str, ttl_s: float) -> bool:
+        """Take the lease or renew it; False while somebody else holds it. Raises `Unavailable`."""
+        ...
+
+    async def release(self, name: str, holder: str) -> None:
+        """Give the lease up, if it is ours. Raises `Unavailable`."""
         ...

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import msgspec
 
+from apx.clock import Clock, SystemClock
 from apx.errors import Conflict
 from apx.rollout.active import Active, AuditEntry, RolloutStore, Snapshot
 
@@ -16,7 +17,9 @@ _SIGN_OF_LIFE_S = 0.5
 class MemoryRollouts(RolloutStore):
     """One snapshot and its history."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock | None = None) -> None:
+        """Start empty; `clock` stands for the store's."""
+        self._clock = clock or SystemClock()
         self._snapshot = Snapshot()
         self._history: list[AuditEntry] = []
         self._changed = asyncio.Condition()
@@ -56,3 +59,7 @@ class MemoryRollouts(RolloutStore):
     async def history(self, product: str, limit: int = 50) -> list[AuditEntry]:
         """Return the newest entries of a product, newest first."""
         return [entry for entry in reversed(self._history) if entry.product == product][:limit]
+
+    async def now_ms(self) -> int:
+        """Return this process's clock."""
+        return int(self._clock.time() * 1000)

@@ -55,3 +55,9 @@ class ValkeyRollouts:
         with unavailable("reading the history"):
             entries = await self._client.xrevrange(f"apx:audit:{product}", count=limit)
         return [msgspec.json.decode(fields[b"entry"], type=AuditEntry) for _, fields in entries]
+
+    async def now_ms(self) -> int:
+        """Return the server's clock."""
+        with unavailable("asking for the time"):
+            seconds, microseconds = await self._client.time()
+        return int(seconds) * 1000 + int(microseconds) // 1000
