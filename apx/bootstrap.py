@@ -40,7 +40,9 @@ from apx.requests.ports import BlobStore, Bus, ProductBounds, ResultStore
 from apx.requests.receipt import Receipts
 from apx.requests.specs import ReleasedSpecs
 from apx.rollout.active import RolloutStore
+from apx.rollout.arms import Arms
 from apx.rollout.follow import Follower
+from apx.rollout.testers import ArmTokens
 from apx.settings import Settings
 
 T = TypeVar("T")
@@ -118,6 +120,11 @@ def builder(settings: Settings, annotations: dict[str, str]) -> Builder:
 def receipts(settings: Settings, region: str) -> Receipts:
     """Return what mints and verifies receipts, under a secret that all routers of this home share."""
     return Receipts([ensure_secret(settings.home / "keys" / "receipts")], region)
+
+
+def arm_tokens(settings: Settings) -> ArmTokens:
+    """Return what mints and reads the tokens by which testers choose an arm."""
+    return ArmTokens(ensure_secret(settings.home / "keys" / "arms"))
 
 
 def admin_token(settings: Settings) -> str:
@@ -200,16 +207,16 @@ async def worker_parts(settings: Settings, *, lease_s: float, connections: int) 
 
 
 async def _follow_specs(follow: Follower[ProductSpec], specs: ReleasedSpecs) -> None:
-    async for current in follow.changes():
-        specs.serve(current, follow.digests)
+    async for serving in follow.changes():
+        specs.serve(serving)
 
 
-async def follow_releases(settings: Settings) -> AsyncIterator[Sequence[Manifest]]:
+async def follow_releases(settings: Settings) -> AsyncIterator[Sequence[Arms[Manifest]]]:
     """Yield the manifests of the live releases now and after each change, for the edge."""
     client = connect(settings.store_url)
     try:
         follow = follower(settings, ValkeyRollouts(client), "edge", prepare=lambda release: release.manifest)
-        async for current in follow.changes():
-            yield [current[name] for name in sorted(current)]
+        async for serving in follow.changes():
+            yield [serving[name] for name in sorted(serving)]
     finally:
         await client.aclose()

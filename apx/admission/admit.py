@@ -6,7 +6,7 @@ No I/O: the key's record is found beforehand (`identity`), the answer is a value
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 from urllib.parse import parse_qsl, unquote
 
@@ -68,7 +68,7 @@ class LiveProduct:
         return begun
 
     def decide(self, input_json: bytes) -> Decision:
-        """Ask the policy, and count what it said."""
+        """Ask the policy, and count what it said, for a request that it decides about."""
         before, started = self.policy.evaluated, time.perf_counter()
         decision = self.policy.decide(input_json)
         if self.policy.evaluated == before:
@@ -124,8 +124,26 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True):
     allow: tuple[str, ...] = ()
 
 
+class Judged(msgspec.Struct, frozen=True, kw_only=True):
+    """What a release says of a request, limits aside."""
+
+    plan: str
+    rate: Rate
+    decision: Decision
+    document: bytes
+    """The input document that was decided about, JSON."""
+
+
 def admit(product: LiveProduct, match: Match, key: KeyRecord, call: Call, buckets: Buckets) -> Admitted | Refused:
-    """Judge one request of a known caller on a known route."""
+    """Admit one request of a known caller on a known route, or say why not."""
+    judged = judge(product, match, key, call, product.decide)
+    return judged if isinstance(judged, Refused) else take(product, match, key, judged, buckets)
+
+
+def judge(
+    product: LiveProduct, match: Match, key: KeyRecord, call: Call, decide: Callable[[bytes], Decision]
+) -> Judged | Refused:
+    """Say what a release makes of a request; `decide` asks its policy. Changes nothing."""
     plan_name = key.plans.get(product.name, "")
     plan = product.plans.get(plan_name)
     if plan is None:
@@ -135,15 +153,26 @@ def admit(product: LiveProduct, match: Match, key: KeyRecord, call: Call, bucket
     document = _input(product, match, key, plan_name, call)
     if isinstance(document, Refused):
         return document
-    decision = product.decide(document)
+    decision = decide(document)
     if not decision.allow:
         return _denied(decision)
-    taken = buckets.take(f"{key.id}/{product.name}", plan.rate, decision.cost)
+    return Judged(plan=plan_name, rate=plan.rate, decision=decision, document=document)
+
+
+def take(product: LiveProduct, match: Match, key: KeyRecord, judged: Judged, buckets: Buckets) -> Admitted | Refused:
+    """Take what a judged request costs from its key's limit."""
+    taken = buckets.take(f"{key.id}/{product.name}", judged.rate, judged.decision.cost)
     if not taken.allowed:
         metrics.LIMITS_REFUSED.inc(product.name, "rate")
-        return _over_limit(taken, plan.rate)
+        return _over_limit(taken, judged.rate)
     return Admitted(
-        product=product, route=match.route, key=key, plan=plan_name, decision=decision, taken=taken, rate=plan.rate
+        product=product,
+        route=match.route,
+        key=key,
+        plan=judged.plan,
+        decision=judged.decision,
+        taken=taken,
+        rate=judged.rate,
     )
 
 

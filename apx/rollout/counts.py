@@ -24,11 +24,12 @@ class Counts(msgspec.Struct, kw_only=True, omit_defaults=True):
     """What was seen of one org under one release. Every field only grows."""
 
     requests: int = 0
-    """Requests of known callers on known routes that the policy was asked about."""
+    """Requests of known callers that the release was asked about."""
     denied: int = 0
-    """Those that the policy denied (a policy that failed included)."""
+    """Those that it refused: no such route or plan, a body it does not take, its policy (one that failed included);
+    limits are no refusal of the release."""
     compared: int = 0
-    """Denials of a candidate that were put to the stable release's policy too."""
+    """Denials of a candidate that were put to the stable release too."""
     newly_denied: int = 0
     """Those among them that it would have admitted."""
     policy_failures: int = 0
@@ -37,6 +38,18 @@ class Counts(msgspec.Struct, kw_only=True, omit_defaults=True):
     """Calls to the backend that have ended: one for each request, after its last attempt."""
     errors: int = 0
     """Those among them that failed by the backend's fault: no answer, a timeout, a status of 500 or more."""
+    shadowed: int = 0
+    """Requests to the stable release that were put to the candidate, without effect; counted under the candidate."""
+    shadow_newly_denied: int = 0
+    """Those among them that the stable release admitted and the candidate would not."""
+    shadow_newly_admitted: int = 0
+    """Those that the stable release refused and the candidate would not."""
+    shadow_other: int = 0
+    """Those that both admit or both refuse, with another reason, cost or headers."""
+    shadow_failed: int = 0
+    """Those in which the candidate's policy did not work."""
+    shadow_skipped: int = 0
+    """Requests that would have been put to the candidate, had that not been over its budget of processor time."""
     latency: dict[int, int] = {}
     """Bucket (see `bucket`) → answers that took so long."""
 
@@ -48,7 +61,7 @@ class Counts(msgspec.Struct, kw_only=True, omit_defaults=True):
             self.latency[at] = self.latency.get(at, 0) + count
 
 
-_PLAIN = ("requests", "denied", "compared", "newly_denied", "policy_failures", "answers", "errors")
+_PLAIN = tuple(name for name in Counts.__struct_fields__ if name != "latency")
 
 By = tuple[str, str]
 """(release digest, org)."""

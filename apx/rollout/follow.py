@@ -20,7 +20,9 @@ from apx.errors import ApxError
 from apx.release.digest import short
 from apx.release.load import Loader
 from apx.release.model import Release
-from apx.rollout.active import RolloutStore, Snapshot
+from apx.rollout.active import Active, RolloutStore, Snapshot
+from apx.rollout.arms import Arms
+from apx.rollout.model import Arm
 from apx.telemetry import metrics
 
 T = TypeVar("T")
@@ -36,11 +38,12 @@ class Refusal(msgspec.Struct, frozen=True):
 
 
 class Follower(Generic[T]):
-    """The live releases of this process, each prepared by `prepare` (and put away by `retire`).
+    """The releases of this process, each prepared by `prepare` (and put away by `retire` once no arm serves it).
 
-    `current` maps product → prepared value and is replaced whole, never changed: who holds it sees one state.
-    `refused` maps product → why its new release is not served; what a process of this kind served last, serves in its
-    place. `settled` is set once the first snapshot was worked through, from the store or from the last known good.
+    `serving` maps product → its arms and is replaced whole, never changed: who holds it sees one state. `refused` maps
+    product → why a release of it is not served; in the place of a stable one, what a process of this kind served last
+    serves, in the place of a candidate the stable release. `settled` is set once the first snapshot was worked through,
+    from the store or from the last known good.
     """
 
     def __init__(
@@ -59,10 +62,9 @@ class Follower(Generic[T]):
         self._retire = retire
         self._path = last_known_good
         self._clock = clock
-        self._digests: dict[str, str] = {}
         self._contact: float | None = None
         self.revision = -1
-        self.current: dict[str, T] = {}
+        self.serving: dict[str, Arms[T]] = {}
         self.refused: dict[str, Refusal] = {}
         self.settled = asyncio.Event()
 
@@ -71,20 +73,15 @@ class Follower(Generic[T]):
         """Return the seconds since the store last answered; infinite when it never did."""
         return float("inf") if self._contact is None else self._clock.monotonic() - self._contact
 
-    @property
-    def digests(self) -> dict[str, str]:
-        """Return product → digest of what serves."""
-        return dict(self._digests)
-
     async def run(self) -> None:
         """Follow until cancelled."""
         async for _ in self.changes():
             pass
 
-    async def changes(self) -> AsyncIterator[dict[str, T]]:
-        """Follow, and yield `current` after each change that was worked through.
+    async def changes(self) -> AsyncIterator[dict[str, Arms[T]]]:
+        """Follow, and yield `serving` after each change that was worked through.
 
-        Nothing is yielded while nothing is known: an empty `current` means that the store has no products.
+        Nothing is yielded while nothing is known: an empty `serving` means that the store has no products.
         """
         while True:
             try:
@@ -92,47 +89,65 @@ class Follower(Generic[T]):
                     self._contact = self._clock.monotonic()
                     metrics.ROLLOUT_STORE_AGE.touch()
                     if snapshot.revision != self.revision or self.refused:
-                        current = await self._apply(snapshot)
-                        if current or not self.refused:
-                            yield current
+                        serving = await self._apply(snapshot)
+                        if serving or not self.refused:
+                            yield serving
                         self.revision = snapshot.revision
             except Exception as error:  # noqa: BLE001 -- away, not for us, or not to be read: what serves goes on
                 trace = None if isinstance(error, ApxError) else error
-                _log.warning("rollouts.unavailable", detail=str(error), products=len(self.current), exc_info=trace)
-                if not self.settled.is_set() and (current := await self._apply(self._remembered())):
-                    yield current
+                _log.warning("rollouts.unavailable", detail=str(error), products=len(self.serving), exc_info=trace)
+                if not self.settled.is_set() and (serving := await self._apply(self._remembered())):
+                    yield serving
             await asyncio.sleep(_RETRY_S)
 
-    async def _apply(self, snapshot: Snapshot) -> dict[str, T]:
-        current, digests, refused = dict(self.current), dict(self._digests), {}
-        replaced = []
+    async def _apply(self, snapshot: Snapshot) -> dict[str, Arms[T]]:
+        serving: dict[str, Arms[T]] = {}
+        refused: dict[str, Refusal] = {}
         for product, active in snapshot.products.items():
-            if digests.get(product) == active.stable:
-                continue
-            digest = active.stable
-            try:
-                prepared = await self._ready(product, digest)
-            except Exception as error:  # noqa: BLE001 -- one product's fault, even a bug of ours, is no other's
-                refused[product] = self._refuse(product, digest, error)
-                if product in current or (found := await self._last_good(product, digest)) is None:
-                    continue
-                digest, prepared = found
-            if product in current:
-                replaced.append(current[product])
-            current[product], digests[product] = prepared, digest
-            metrics.RELEASE_LOADS.inc(product, "loaded", "ok")
-            metrics.RELEASE_STORE_AGE.touch()
-            _log.info("release.live", product=product, digest=digest, revision=active.revision)
-        for product in set(current) - set(snapshot.products):
-            replaced.append(current.pop(product))
-            del digests[product]
-        _show(self._digests, digests)
-        self.current, self._digests, self.refused = current, digests, refused
-        for old in replaced:
-            self._retire(old)
+            before = self.serving.get(product)
+            if before is not None and before.active == active and product not in self.refused:
+                serving[product] = before
+            elif (arms := await self._arms(active, before, refused)) is not None:
+                serving[product] = arms
+        before_all, self.serving, self.refused = self.serving, serving, refused
+        _show(before_all, serving)
+        kept = {id(one) for arms in serving.values() for one in arms.prepared().values()}
+        for old in before_all.values():
+            for prepared in old.prepared().values():
+                if id(prepared) not in kept:
+                    self._retire(prepared)
         self._remember(snapshot)
         self.settled.set()
-        return current
+        return serving
+
+    async def _arms(self, active: Active, before: Arms[T] | None, refused: dict[str, Refusal]) -> Arms[T] | None:
+        """Return what serves a product from now on; None when nothing of it is fit to serve."""
+        product, there = active.product, before.prepared() if before is not None else {}
+        candidate = await self._one(product, active.candidate, there, refused) if active.candidate is not None else None
+        stable, digest = await self._one(product, active.stable, there, refused), active.stable
+        if stable is None and before is not None:
+            stable, digest = before.stable, before.stable_digest
+        elif stable is None and (found := await self._last_good(product, active.stable)) is not None:
+            digest, stable = found
+        if stable is None:
+            if candidate is not None:
+                self._retire(candidate)
+            return None
+        return Arms(active=active, stable=stable, stable_digest=digest, candidate=candidate)
+
+    async def _one(self, product: str, digest: str, there: dict[str, T], refused: dict[str, Refusal]) -> T | None:
+        """Return a release prepared: as it is there already, or loaded now; None, and why, when it is not fit."""
+        if digest in there:
+            return there[digest]
+        try:
+            prepared = await self._ready(product, digest)
+        except Exception as error:  # noqa: BLE001 -- one release's fault, even a bug of ours, is no other's
+            refused[product] = self._refuse(product, digest, error)
+            return None
+        metrics.RELEASE_LOADS.inc(product, "loaded", "ok")
+        metrics.RELEASE_STORE_AGE.touch()
+        _log.info("release.live", product=product, digest=digest)
+        return prepared
 
     async def _ready(self, product: str, digest: str) -> T:
         release = await self._loader.load(digest, product)
@@ -161,9 +176,8 @@ class Follower(Generic[T]):
         served = {
             **{name: kept for name, kept in self._remembered().products.items() if name in snapshot.products},
             **{
-                name: msgspec.structs.replace(active, stable=self._digests[name])
-                for name, active in snapshot.products.items()
-                if name in self._digests
+                name: msgspec.structs.replace(arms.active, stable=arms.stable_digest)
+                for name, arms in self.serving.items()
             },
         }
         draft = self._path.with_suffix(f".{os.urandom(4).hex()}")  # processes of one kind share the file
@@ -181,10 +195,19 @@ class Follower(Generic[T]):
             return Snapshot()
 
 
-def _show(before: dict[str, str], now: dict[str, str]) -> None:
-    """Say in the metrics which release serves each product."""
+def _show(before: dict[str, Arms[T]], now: dict[str, Arms[T]]) -> None:
+    """Say in the metrics which releases serve each product."""
     metrics.know_products(now)
-    for product in before.keys() - now.keys():
-        metrics.RELEASE_ACTIVE.hide(product, "stable")
-    for product, digest in now.items() - before.items():
-        metrics.RELEASE_ACTIVE.show(product, "stable", short(digest))
+    was, shown = _by_arm(before), _by_arm(now)
+    for product, arm in was.keys() - shown.keys():
+        metrics.RELEASE_ACTIVE.hide(product, arm)
+    for (product, arm), digest in shown.items() - was.items():
+        metrics.RELEASE_ACTIVE.show(product, arm, short(digest))
+
+
+def _by_arm(serving: dict[str, Arms[T]]) -> dict[tuple[str, Arm], str]:
+    stable: dict[tuple[str, Arm], str] = {(name, "stable"): arms.stable_digest for name, arms in serving.items()}
+    candidates: dict[tuple[str, Arm], str] = {
+        (name, "candidate"): arms.rollout.candidate for name, arms in serving.items() if arms.rollout is not None
+    }
+    return stable | candidates

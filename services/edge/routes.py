@@ -36,7 +36,7 @@ _BUFFER = _TYPE + "envoy.extensions.filters.http.buffer.v3.BufferPerRoute"
 _JWT = _TYPE + "envoy.extensions.filters.http.jwt_authn.v3.PerRouteConfig"
 _MOST = 2**63 - 1
 
-CREDENTIALS = ("authorization", "x-api-key", CLAIMS_HEADER, "x-envoy-external-address")
+CREDENTIALS = ("authorization", "x-api-key", "apx-arm", CLAIMS_HEADER, "x-envoy-external-address")
 """What a backend never gets."""
 _SAFE_TO_REPEAT = "GET|HEAD|OPTIONS|PUT|DELETE"
 

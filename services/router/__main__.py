@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import random
 import signal
 import sys
 from collections.abc import Coroutine, Iterator
@@ -14,8 +15,10 @@ import uvicorn
 from apx import bootstrap
 from apx.admission.admit import LiveProduct
 from apx.admission.identity import Identity
+from apx.admission.side_by_side import SideBySide
 from apx.errors import ApxError
 from apx.limits.bucket import Buckets
+from apx.rollout.counts import Tally
 from apx.rollout.follow import Follower
 from apx.telemetry import logs, tracing
 from apx.telemetry.endpoint import LoopWatch, serve_health
@@ -57,6 +60,7 @@ async def serve(settings: RouterSettings) -> None:
     clock = bootstrap.CLOCK
     async with bootstrap.backends(settings) as backends:
         identity = Identity(backends.keys, clock)
+        tally = Tally()
         receipts = bootstrap.receipts(settings, settings.region)
         follower: Follower[LiveProduct] = bootstrap.follower(
             settings, backends.rollouts, "router", bootstrap.live_product(settings), LiveProduct.close
@@ -64,6 +68,8 @@ async def serve(settings: RouterSettings) -> None:
         router = Router(
             identity=identity,
             buckets=Buckets(clock),
+            side_by_side=SideBySide(tally, clock=clock, chance=random.random),
+            arm_tokens=bootstrap.arm_tokens(settings),
             acceptor=Acceptor(backends.bus, receipts, clock),
             requests=RequestsApi(
                 results=backends.results,
@@ -73,7 +79,7 @@ async def serve(settings: RouterSettings) -> None:
                 clock=clock,
                 longest_wait_s=settings.max_wait_s,
             ),
-            ready=lambda: bool(follower.current),
+            ready=lambda: bool(follower.serving),
             clock=clock,
             longest_wait_s=settings.max_wait_s,
             log_requests=settings.log_requests,
@@ -95,8 +101,8 @@ async def _run(server: uvicorn.Server, *beside: Coroutine[None, None, None]) -> 
 
 
 async def _serve_live(follower: Follower[LiveProduct], router: Router) -> None:
-    async for current in follower.changes():
-        router.serve(current)
+    async for serving in follower.changes():
+        router.serve(serving)
         if not gc.get_freeze_count():
             # What is live stays: walking 3,000 products in each full collection stopped the loop for 0.2 to 0.6 s.
             gc.collect()
@@ -109,7 +115,7 @@ def _health(settings: RouterSettings, follower: Follower[LiveProduct]) -> Iterat
     """Health and metrics on a port of their own, seen from outside the event loop."""
     watch = LoopWatch()
     watch.start()
-    server = serve_health(settings.router_port, lambda: bool(follower.current), watch=watch)
+    server = serve_health(settings.router_port, lambda: bool(follower.serving), watch=watch)
     try:
         yield
     finally:

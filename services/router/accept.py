@@ -14,7 +14,6 @@ from apx.requests.model import Envelope
 from apx.requests.ports import Bus
 from apx.requests.receipt import Entropy, Receipts
 from apx.telemetry import metrics
-from services.router.caller import Target
 from services.router.forwarded import end_to_end
 
 _REFUSED = {
@@ -78,7 +77,6 @@ class Acceptor:
         now_ms = int(self._clock.time() * 1000)
         request_id = self._receipts.mint(key.org, product.name, product.digest, now_ms, self._random)
         lane = spec.async_.lane
-        target = call.target
         return Envelope(
             id=request_id,
             org=key.org,
@@ -87,7 +85,7 @@ class Acceptor:
             release=product.digest,
             lane="org" if lane == "org" else key.id if lane == "key" else request_id,
             method=call.method,
-            path=target.path,
+            path=call.path,
             query=call.query,
             headers=end_to_end(call.headers, admitted.decision.headers),
             body=call.body,
@@ -95,7 +93,7 @@ class Acceptor:
             deadline_ms=now_ms + int(spec.async_.deadline_s * 1000),
             timeout_s=route.timeout_s or spec.backend.timeout_s,
             traceparent=call.traceparent,
-            fingerprint=fingerprint(call.method, target.path, call.query, call.body) if record else "",
+            fingerprint=fingerprint(call.method, call.path, call.query, call.body) if record else "",
             idempotency=record,
             # As long as the request or its result may live, so that no repeat runs beside it; a day at least.
             idempotency_ttl_s=int(max(spec.async_.deadline_s + spec.async_.retention_s, 86_400)),
@@ -106,7 +104,8 @@ class Acceptor:
 class AcceptedCall(msgspec.Struct, frozen=True, kw_only=True):
     """What of the client's request goes into the envelope."""
 
-    target: Target
+    path: str
+    """Under the base path."""
     method: str
     query: str
     headers: Mapping[str, str]

@@ -7,14 +7,19 @@ from typing import Any
 
 import structlog
 
-from apx.admission.admit import Admitted, LiveProduct, Refused, admit
+from apx.admission.admit import Admitted, Call, LiveProduct, Refused, admit
 from apx.admission.identity import Identity
-from apx.admission.keys import KeyRecord
+from apx.admission.side_by_side import Case, SideBySide
+from apx.catalog.model import Mode
 from apx.clock import Clock
 from apx.errors import ApxError, Unavailable
 from apx.limits.bucket import Buckets
 from apx.release.digest import short
 from apx.requests.model import Progress, Result
+from apx.rollout import testers
+from apx.rollout.arms import Arms
+from apx.rollout.model import Arm
+from apx.rollout.testers import ArmTokens
 from apx.telemetry import metrics
 from apx.telemetry.tracing import child, is_recorded
 from services.router import operation, prefer, replies
@@ -31,7 +36,7 @@ from services.router.asgi import (
     read_body,
     send_reply,
 )
-from services.router.caller import Target, Targets, call_of, find_caller
+from services.router.caller import Arrival, Fork, Target, Targets, call_of, find_caller
 from services.router.exchange import Exchange
 from services.router.requests_api import RequestsApi
 
@@ -40,6 +45,9 @@ _REQUESTS = "/v1/requests/"
 _ACCEPTED = Progress(state="accepted")
 _STARTING = Refused(
     status=503, code="starting", detail="This router does not know yet what it serves.", retry_after_s=1
+)
+_ARM_INVALID = Refused(
+    status=400, code="arm-invalid", detail="The field apx-arm is not a token of this product, or it has expired."
 )
 _log = structlog.get_logger(__name__)
 
@@ -52,6 +60,8 @@ class Router:
         *,
         identity: Identity,
         buckets: Buckets,
+        side_by_side: SideBySide,
+        arm_tokens: ArmTokens,
         acceptor: Acceptor,
         requests: RequestsApi,
         ready: Callable[[], bool],
@@ -61,6 +71,8 @@ class Router:
     ) -> None:
         self._identity = identity
         self._buckets = buckets
+        self._side_by_side = side_by_side
+        self._arm_tokens = arm_tokens
         self._acceptor = acceptor
         self._requests = requests
         self._ready = ready
@@ -69,10 +81,10 @@ class Router:
         self._log_requests = log_requests
         self._targets: Targets | None = None
 
-    def serve(self, products: Mapping[str, LiveProduct]) -> None:
+    def serve(self, serving: Mapping[str, Arms[LiveProduct]]) -> None:
         """Serve these products from now on; requests under way keep the release that admitted them."""
-        self._requests.serve(products)
-        self._targets = Targets(products.values())
+        self._requests.serve(serving)
+        self._targets = Targets(serving.values())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one ASGI connection."""
@@ -123,24 +135,21 @@ class Router:
     async def _admitted(
         self, exchange: Exchange, path: str, receive: Receive, targets: Targets
     ) -> Refused | tuple[Admitted, AcceptedCall]:
-        target = targets.find(exchange.method, path)
-        if isinstance(target, Refused):
-            return target
-        exchange.product, exchange.release = target.product.name, target.product.digest
-        if target.product.spec.mode != "async":
-            return _moving(exchange.product)
-        caller = await self._caller(exchange, target)
-        if isinstance(caller, Refused):  # the body of a stranger is never read
-            return caller
+        found = self._found(exchange, path, targets, "async")
+        if isinstance(found, Refused):
+            return found
+        arrival = await self._arrival(exchange, found)
+        if isinstance(arrival, Refused):  # the body of a stranger is never read
+            return arrival
         try:
-            body = await read_body(receive, exchange.headers, target.match.route.max_body_bytes)
+            body = await read_body(receive, exchange.headers, found.longest_body)
         except BodyTooLarge:
             return Refused(status=413, code="body-too-large", detail="The body is larger than this route allows.")
-        admitted = self._judge(exchange, target, caller, body)
+        admitted = self._judge(exchange, arrival, found.product, body)
         if isinstance(admitted, Refused):
             return admitted
         return admitted, AcceptedCall(
-            target=target,
+            path=arrival.path,
             method=exchange.method,
             query=exchange.query,
             headers=exchange.headers,
@@ -148,26 +157,69 @@ class Router:
             traceparent=child(exchange.traceparent),
         )
 
-    async def _caller(self, exchange: Exchange, target: Target) -> KeyRecord | Refused:
-        bearer_is_jwt = target.product.spec.auth.jwt is not None
+    def _found(self, exchange: Exchange, path: str, targets: Targets, mode: Mode) -> Target | Fork | Refused:
+        found = targets.find(exchange.method, path)
+        if isinstance(found, Refused):
+            return found
+        product = found.product
+        exchange.product, exchange.release = product.name, product.digest
+        return found if product.spec.mode == mode else _moving(product.name)
+
+    async def _arrival(self, exchange: Exchange, found: Target | Fork) -> Arrival | Refused:
+        bearer_is_jwt = found.product.spec.auth.jwt is not None
         caller = await find_caller(self._identity, exchange.headers, exchange.query, bearer_is_jwt=bearer_is_jwt)
         if isinstance(caller, Refused):
-            self._count(exchange, caller)
+            self._tell(exchange, caller)
             return caller
         exchange.caller = caller
-        return caller
+        if isinstance(found, Target):
+            return Arrival(caller, found, found.path)
+        chosen = self._chosen(exchange, found)
+        if isinstance(chosen, Refused):
+            self._tell(exchange, chosen)
+            return chosen
+        arm = chosen or found.arms.arm(caller.org)
+        exchange.release = found.arms.serving(arm).digest
+        return Arrival(caller, found.target(arm), found.path, found, arm, chosen is not None)
 
-    def _judge(self, exchange: Exchange, target: Target, caller: KeyRecord, body: bytes) -> Admitted | Refused:
-        call = call_of(target, exchange.method, exchange.query, exchange.headers, body)
+    def _chosen(self, exchange: Exchange, fork: Fork) -> Arm | Refused | None:
+        """Return the arm that a tester asks for; a wish that is not genuine is told, not passed over."""
+        wish = exchange.headers.get(testers.HEADER)
+        if wish is None:
+            return None
+        return self._arm_tokens.read(wish, fork.product.name, self._clock.time()) or _ARM_INVALID
+
+    def _judge(self, exchange: Exchange, arrival: Arrival, stable: LiveProduct, body: bytes) -> Admitted | Refused:
+        call = call_of(
+            arrival, stable, method=exchange.method, query=exchange.query, headers=exchange.headers, body=body
+        )
         if isinstance(call, Refused):
-            return self._count(exchange, call)
-        return self._count(exchange, admit(target.product, target.match, caller, call, self._buckets))
+            self._tell(exchange, call)
+            return call
+        target, caller = arrival.target, arrival.caller
+        answer = (
+            target if isinstance(target, Refused) else admit(target.product, target.match, caller, call, self._buckets)
+        )
+        if not arrival.tester:
+            self._count(arrival, stable, call, answer)
+        self._tell(exchange, answer)
+        return answer
 
-    def _count(self, exchange: Exchange, answer: Admitted | Refused) -> Admitted | Refused:
+    def _count(self, arrival: Arrival, stable: LiveProduct, call: Call, answer: Admitted | Refused) -> None:
+        fork, caller, arm = arrival.fork, arrival.caller, arrival.arm
+        if fork is None:
+            return self._side_by_side.count(stable, caller.org, answer)
+        self._side_by_side.count(fork.arms.serving(arm), caller.org, answer)
+        if self._side_by_side.wants_comparison(fork.arms, arm, answer):
+            self._side_by_side.compare(
+                Case(arms=fork.arms, found=fork.found, arm=arm, key=caller, call=call, answer=answer)
+            )
+        return None
+
+    def _tell(self, exchange: Exchange, answer: Admitted | Refused) -> None:
         outcome, code = ("refused", answer.code) if isinstance(answer, Refused) else ("admitted", "ok")
         metrics.ADMISSIONS.inc(exchange.product, outcome, code)
         metrics.ADMISSION_DURATION.observe(self._clock.monotonic() - exchange.started, outcome)
-        return answer
 
     async def _accept(
         self, exchange: Exchange, admitted: Admitted, call: AcceptedCall, receive: Receive, send: Send
@@ -208,22 +260,20 @@ class Router:
     async def _admit_sync(self, exchange: Exchange, path: str, targets: Targets) -> Reply:
         """Answer the edge's question (ext_authz): 200 with the fields for the backend, or the refusal to pass on."""
         exchange.path = path
-        target = targets.find(exchange.method, path)
-        if isinstance(target, Refused):
-            return replies.refused(target, exchange.request_id)
-        exchange.product, exchange.release = target.product.name, target.product.digest
-        if target.product.spec.mode != "sync":
-            return replies.refused(_moving(exchange.product), exchange.request_id)
-        caller = await self._caller(exchange, target)
-        if isinstance(caller, Refused):
-            return replies.refused(caller, exchange.request_id)
-        admitted = self._judge(exchange, target, caller, b"")
+        found = self._found(exchange, path, targets, "sync")
+        if isinstance(found, Refused):
+            return replies.refused(found, exchange.request_id)
+        arrival = await self._arrival(exchange, found)
+        if isinstance(arrival, Refused):
+            return replies.refused(arrival, exchange.request_id)
+        admitted = self._judge(exchange, arrival, found.product, b"")
         if isinstance(admitted, Refused):
             return replies.refused(admitted, exchange.request_id)
         fields = (
             *admitted.decision.headers.items(),
             *replies.limit_fields(admitted.taken, admitted.rate),
-            ("x-apx-org", admitted.key.org),  # these three are for the edge's log and go no further
+            ("x-apx-org", admitted.key.org),  # these are for the edge: its log, its choice of a backend; no further
+            ("x-apx-arm", arrival.arm),
             ("x-apx-product", exchange.product),
             ("x-apx-release", short(exchange.release)),
             ("x-envoy-auth-headers-to-remove", "authorization,x-api-key,cookie,x-apx-jwt-payload"),

@@ -14,6 +14,8 @@ from apx.admission.identity import Identity, leaks_key, presented_key
 from apx.admission.keys import KeyRecord
 from apx.admission.paths import canonical_path
 from apx.admission.routes import BasePaths, Match, MethodNotAllowed
+from apx.rollout.arms import Arms
+from apx.rollout.model import Arm
 
 _MOST_PATH_CHARACTERS = 8192
 _MOST_KEPT, _MOST_KEPT_CHARACTERS = 10_000, 256
@@ -23,50 +25,103 @@ _UNAUTHENTICATED = Refused(
 
 
 class Target(msgspec.Struct, frozen=True):
-    """A route of a product, found by path and method."""
+    """A route of the release that serves a caller."""
 
     product: LiveProduct
     match: Match
     path: str
     """Under the base path."""
 
+    @property
+    def longest_body(self) -> int:
+        """Return how many bytes of a body are read."""
+        return self.match.route.max_body_bytes
+
+
+class Fork(msgspec.Struct, frozen=True):
+    """A path of a product that two releases serve: which one it is depends on the caller's org."""
+
+    arms: Arms[LiveProduct]
+    path: str
+    found: dict[Arm, Match | Refused]
+    """What the path is to each of the two."""
+
+    @property
+    def product(self) -> LiveProduct:
+        """Return the stable release; mode and auth are the candidate's too."""
+        return self.arms.stable
+
+    @property
+    def longest_body(self) -> int:
+        """Return how many bytes of a body are read: what the one refuses is put to the other."""
+        return max(match.route.max_body_bytes for match in self.found.values() if not isinstance(match, Refused))
+
+    def target(self, arm: Arm) -> Target | Refused:
+        """Return the route that the path is under one of them."""
+        match = self.found[arm]
+        return match if isinstance(match, Refused) else Target(self.arms.serving(arm), match, self.path)
+
+
+class Arrival(msgspec.Struct, frozen=True):
+    """A known caller on a path, and who serves the two."""
+
+    caller: KeyRecord
+    target: Target | Refused
+    path: str
+    """Under the base path."""
+    fork: Fork | None = None
+    """There while two releases serve the product."""
+    arm: Arm = "stable"
+    tester: bool = False
+    """The caller chose the arm; that is not counted."""
+
 
 class Targets:
     """What the live products serve, found by path and method; what was found before is not looked for again."""
 
-    def __init__(self, products: Iterable[LiveProduct]) -> None:
-        self._products = BasePaths((live.spec.base_path, live) for live in products)
-        self._found: dict[tuple[str, str], Target] = {}
+    def __init__(self, serving: Iterable[Arms[LiveProduct]]) -> None:
+        self._products = BasePaths((arms.stable.spec.base_path, arms) for arms in serving)
+        self._found: dict[tuple[str, str], Target | Fork] = {}
 
-    def find(self, method: str, raw_path: str) -> Target | Refused:
+    def find(self, method: str, raw_path: str) -> Target | Fork | Refused:
         """Return what a path leads to; one canonical form or nothing."""
         known = self._found.get((method, raw_path))
         if known is not None:
             return known
         target = _find_target(self._products, method, raw_path)
-        if isinstance(target, Target) and len(raw_path) <= _MOST_KEPT_CHARACTERS:
+        if not isinstance(target, Refused) and len(raw_path) <= _MOST_KEPT_CHARACTERS:
             if len(self._found) >= _MOST_KEPT:
                 self._found.clear()
             self._found[method, raw_path] = target
         return target
 
 
-def _find_target(products: BasePaths[LiveProduct], method: str, raw_path: str) -> Target | Refused:
+def _find_target(products: BasePaths[Arms[LiveProduct]], method: str, raw_path: str) -> Target | Fork | Refused:
     path = canonical_path(raw_path) if len(raw_path) <= _MOST_PATH_CHARACTERS else None
     if path is None:
         return Refused(status=400, code="path-invalid", detail="The path is not in its canonical form.")
     found = products.find(path)
     if found is None:
         return Refused(status=404, code="not-found", detail="No product serves this path.")
-    product, rest = found
-    match = product.routes.match(method, rest)
+    arms, rest = found
+    match = _match(arms.stable, method, rest)
+    if arms.candidate is None:
+        return match if isinstance(match, Refused) else Target(arms.stable, match, rest)
+    other = _match(arms.candidate, method, rest)
+    if isinstance(match, Refused) and isinstance(other, Refused):
+        return match
+    return Fork(arms, rest, {"stable": match, "candidate": other})
+
+
+def _match(product: LiveProduct, method: str, path: str) -> Match | Refused:
+    match = product.routes.match(method, path)
     if match is None:
         return Refused(status=404, code="not-found", detail="The product has no such route.")
     if isinstance(match, MethodNotAllowed):
         return Refused(
             status=405, code="method-not-allowed", detail="The route does not take this method.", allow=match.allowed
         )
-    return Target(product, match, rest)
+    return match
 
 
 async def find_caller(
@@ -86,16 +141,18 @@ def brings_token(headers: Mapping[str, str]) -> bool:
     return "x-api-key" in headers and "." in headers.get("authorization", "")
 
 
-def call_of(target: Target, method: str, query: str, headers: Mapping[str, str], body: bytes) -> Call | Refused:
+def call_of(
+    arrival: Arrival, product: LiveProduct, *, method: str, query: str, headers: Mapping[str, str], body: bytes
+) -> Call | Refused:
     """Return what admission judges."""
     claims = None
-    if target.product.spec.auth.jwt is not None:
+    if product.spec.auth.jwt is not None:
         claims = _claims(headers.get("x-apx-jwt-payload", ""))
         if claims is None:
             return _UNAUTHENTICATED
     return Call(
         method=method,
-        path=target.path,
+        path=arrival.path,
         query=query,
         headers=headers,
         client_ip=headers.get("x-envoy-external-address", ""),

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from apx.requests.execution_call import HOP_BY_HOP
+from apx.rollout.testers import HEADER
 
 _OURS = frozenset(
     {
+        HEADER,  # chooses an arm for a tester
         "accept-encoding",  # results are kept as the backend sends them
         "authorization",
         "content-length",

@@ -22,6 +22,7 @@ from apx.errors import NotFound, Unavailable
 from apx.requests.model import Event, Progress, Result
 from apx.requests.ports import BlobStore, ResultStore
 from apx.requests.receipt import Receipt, Receipts
+from apx.rollout.arms import Arms
 from apx.telemetry import metrics
 from services.router import events, operation, prefer, replies
 from services.router.asgi import Receive, Reply, Send, encode, unless_gone
@@ -55,9 +56,9 @@ class RequestsApi:
         self._clock = clock
         self._longest_wait_s = longest_wait_s
 
-    def serve(self, products: Mapping[str, LiveProduct]) -> None:
+    def serve(self, serving: Mapping[str, Arms[LiveProduct]]) -> None:
         """Take over what is live; what was, is remembered for the requests that it admitted."""
-        self._tagged.serve(products)
+        self._tagged.serve(serving)
 
     async def handle(self, exchange: Exchange, path: str, receive: Receive, send: Send) -> None:
         """Answer one request under `/v1/requests/`."""
@@ -286,16 +287,24 @@ class _Tagged:
         """Return the release that admitted the request."""
         return self._releases.get((receipt.product_tag, receipt.release_tag))
 
-    def serve(self, products: Mapping[str, LiveProduct]) -> None:
+    def serve(self, serving: Mapping[str, Arms[LiveProduct]]) -> None:
         self._products = {}
-        for live in products.values():
-            known = _Known(live.name, live.digest, live.spec.async_)
-            tags = zip(self._receipts.product_tags(live.name), self._receipts.release_tags(live.digest), strict=True)
-            for product_tag, release_tag in tags:
-                self._products[product_tag] = self._releases[product_tag, release_tag] = known
-                self._releases.move_to_end((product_tag, release_tag))
-        while len(self._releases) > len(self._products) + _MOST_RELEASES:
+        for arms in serving.values():
+            if arms.candidate is not None:
+                self._know(arms.candidate)
+            stable = self._know(arms.stable)
+            for product_tag in self._receipts.product_tags(arms.stable.name):
+                self._products[product_tag] = stable
+        while len(self._releases) > 2 * len(self._products) + _MOST_RELEASES:
             self._releases.popitem(last=False)
+
+    def _know(self, live: LiveProduct) -> _Known:
+        known = _Known(live.name, live.digest, live.spec.async_)
+        tags = zip(self._receipts.product_tags(live.name), self._receipts.release_tags(live.digest), strict=True)
+        for product_tag, release_tag in tags:
+            self._releases[product_tag, release_tag] = known
+            self._releases.move_to_end((product_tag, release_tag))
+        return known
 
 
 class _Asked(msgspec.Struct, frozen=True):

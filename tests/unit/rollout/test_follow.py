@@ -19,6 +19,7 @@ from apx.release.load import Loader
 from apx.release.model import Release
 from apx.release.signing import LocalSigner
 from apx.rollout.active import Active, AuditEntry, Snapshot
+from apx.rollout.arms import Arms
 from apx.rollout.follow import Follower
 from tests.unit.admission.until import until
 from tests.unit.release.examples import TRUSTED, WASM, manifest, spec, stored
@@ -134,7 +135,7 @@ async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
 
 
 def titles(follower: Follower[Served]) -> dict[str, str]:
-    return {name: served.title for name, served in follower.current.items()}
+    return {name: arms.stable.title for name, arms in follower.serving.items()}
 
 
 async def test_what_is_live_is_served(world: World) -> None:
@@ -152,17 +153,17 @@ async def test_a_change_is_followed(world: World) -> None:
 async def test_a_new_product_joins_without_touching_the_others(world: World) -> None:
     await world.rollouts.serve("orders", await world.store())
     follower = await world.started()
-    before = follower.current["orders"]
+    before = follower.serving["orders"].stable
     await world.rollouts.serve("exports", await world.store("exports"))
-    await until(lambda: "exports" in follower.current)
-    assert follower.current["orders"] is before
+    await until(lambda: "exports" in follower.serving)
+    assert follower.serving["orders"].stable is before
 
 
 async def test_a_removed_product_is_no_longer_served(world: World) -> None:
     await world.rollouts.serve("orders", await world.store())
     await world.rollouts.serve("exports", await world.store("exports"))
     follower = await world.started()
-    gone = follower.current["exports"]
+    gone = follower.serving["exports"].stable
     world.rollouts.remove("exports")
     await until(lambda: titles(follower) == {"orders": "first"})
     assert gone.retired == 1
@@ -171,20 +172,20 @@ async def test_a_removed_product_is_no_longer_served(world: World) -> None:
 async def test_who_holds_the_current_state_sees_no_change_in_it(world: World) -> None:
     await world.rollouts.serve("orders", await world.store())
     follower = await world.started()
-    held = follower.current
+    held = follower.serving
     await world.rollouts.serve("orders", await world.store(title="second"))
     await until(lambda: titles(follower) == {"orders": "second"})
-    assert held["orders"].title == "first"
+    assert held["orders"].stable.title == "first"
 
 
 async def test_what_was_replaced_is_retired_once_and_after_the_swap(world: World) -> None:
     await world.rollouts.serve("orders", await world.store())
     follower = await world.started()
-    old = follower.current["orders"]
+    old = follower.serving["orders"].stable
     await world.rollouts.serve("orders", await world.store(title="second"))
     await until(lambda: bool(old.retired))
     await world.rollouts.serve("exports", await world.store("exports"))
-    await until(lambda: "exports" in follower.current)
+    await until(lambda: "exports" in follower.serving)
     assert (old.retired, world.served_at_retirement) == (1, [{"orders": "second"}])
 
 
@@ -194,10 +195,10 @@ async def test_what_was_replaced_is_retired_once_and_after_the_swap(world: World
 async def test_a_bad_release_leaves_the_last_good_one_serving(world: World, bad: str) -> None:
     await world.rollouts.serve("orders", await world.store())
     follower = await world.started()
-    good = follower.current["orders"]
+    good = follower.serving["orders"].stable
     await world.rollouts.serve("orders", await bad_release(world, bad))
     await until(lambda: "orders" in follower.refused)
-    assert follower.current == {"orders": good}
+    assert {name: arms.stable for name, arms in follower.serving.items()} == {"orders": good}
     assert good.retired == 0
 
 
@@ -388,7 +389,7 @@ async def test_not_to_know_what_serves_is_not_to_serve_nothing(world: World, why
     if why == "all refused":
         await world.rollouts.serve("orders", "sha256:" + "0" * 64)
     world.rollouts.away = why == "away"
-    follower, told = world.follower(), list[dict[str, Served]]()
+    follower, told = world.follower(), list[dict[str, Arms[Served]]]()
 
     async def follow() -> None:
         told.extend([current async for current in follower.changes()])
@@ -437,4 +438,7 @@ async def test_no_unverified_release_is_ever_prepared(world: World) -> None:
 
 
 def _is_worked_through(follower: Follower[Served], digest: str) -> bool:
-    return digest in {*follower.digests.values(), *(refusal.digest for refusal in follower.refused.values())}
+    return digest in {
+        *(arms.stable_digest for arms in follower.serving.values()),
+        *(refusal.digest for refusal in follower.refused.values()),
+    }

@@ -15,6 +15,7 @@ import msgspec
 from apx.admission.admit import LiveProduct
 from apx.admission.identity import Identity
 from apx.admission.keys import KeyRecord, mint, sha256_of
+from apx.admission.side_by_side import SideBySide
 from apx.backends.files.blobs import FileBlobs
 from apx.backends.memory.bus import MemoryBus
 from apx.backends.memory.keys import MemoryKeys
@@ -27,6 +28,10 @@ from apx.policy.decision import Decision
 from apx.requests.model import Envelope, Progress, Result
 from apx.requests.ports import ProductBounds, Published, Settlement
 from apx.requests.receipt import Receipts
+from apx.rollout.active import Active
+from apx.rollout.arms import Arms
+from apx.rollout.counts import Tally
+from apx.rollout.testers import ArmTokens
 from services.router.accept import Acceptor
 from services.router.app import Router
 from services.router.requests_api import RequestsApi
@@ -171,6 +176,11 @@ async def ask(
     return answer
 
 
+def alone(live: LiveProduct) -> Arms[LiveProduct]:
+    """Return a release that serves every org."""
+    return Arms(active=Active(product=live.name, stable=live.digest), stable=live, stable_digest=live.digest)
+
+
 class Desk:
     """The router, and everything around it."""
 
@@ -186,9 +196,12 @@ class Desk:
         self.policy = Says()
         self.products: dict[str, LiveProduct] = {}
         self.is_ready = True
+        self.tally, self.chance, self.arm_tokens = Tally(), 0.0, ArmTokens(b"a" * 32)
         self.router = Router(
             identity=self.identity,
             buckets=Buckets(self.clock),
+            side_by_side=SideBySide(self.tally, clock=self.clock, chance=lambda: self.chance),
+            arm_tokens=self.arm_tokens,
             acceptor=Acceptor(self.bus, self.receipts, self.clock),
             requests=RequestsApi(
                 results=self.results,
@@ -224,7 +237,11 @@ class Desk:
             "orders": LiveProduct(release("orders", orders, plans), self.policy),
             "files": LiveProduct(release("files", files, plans), self.policy),
         }
-        self.router.serve(self.products)
+        self.serve_products()
+
+    def serve_products(self) -> None:
+        """Serve what stands in `products`, without a rollout."""
+        self.router.serve({name: alone(live) for name, live in self.products.items()})
 
     async def give(self, org: str, **changes: Any) -> str:
         """Give an org a key."""

@@ -80,7 +80,7 @@ def with_jwt(desk: Desk) -> Desk:
     files = spec(base_path="/files", mode="sync", auth=JWT, routes=(Route(path="/{name}"),))
     live = desk.products["files"]
     desk.products["files"] = type(live)(release("files", files), desk.policy)
-    desk.router.serve(desk.products)
+    desk.serve_products()
     return desk
 
 
