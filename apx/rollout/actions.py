@@ -15,6 +15,7 @@ from apx.release.digest import short
 from apx.release.load import Loader
 from apx.release.model import Manifest
 from apx.rollout.active import MOST_ABORTED, Aborted, Active, AuditEntry, RolloutStore
+from apx.rollout.budget import Budget
 from apx.rollout.freeze import frozen_until
 from apx.rollout.model import TRANSITIONS, Event, Revert, Rollout, Verdict, moved
 
@@ -39,13 +40,6 @@ class Started(msgspec.Struct, frozen=True, kw_only=True):
     outcome: Literal["started", "waiting", "under-way", "live", "activated", "refused"]
     rollout: str = ""
     reason: str = ""
-
-
-class Budget(msgspec.Struct, frozen=True):
-    """A product's error budget; `spent` is 1 when nothing is left of it."""
-
-    spent: float
-    text: str
 
 
 async def start(
@@ -103,7 +97,7 @@ async def move(
     if event == "promote":
         changed = msgspec.structs.replace(changed, stable=rollout.candidate, previous=active.stable)
     elif event == "abort":
-        changed = _with_aborted(changed, rollout.candidate, now_ms, reason)
+        changed = _taken_back(changed, rollout, now_ms, reason)
     return await store.change(changed, _entry(active, changed, now_ms, actor=actor, action=event, why=reason))
 
 
@@ -156,9 +150,11 @@ async def rollback(
     changed = active
     if active.rollout is not None and active.candidate is not None:
         aborted = moved(active.rollout, "abort", now_ms=now_ms, reason=reason)
-        changed = _with_aborted(msgspec.structs.replace(active, rollout=aborted), aborted.candidate, now_ms, reason)
+        changed = _taken_back(changed, aborted, now_ms, reason)
     if to != active.stable:
         changed = _with_aborted(changed, active.stable, now_ms, reason)
+        if changed.rollout is not None and changed.rollout.candidate == active.stable:
+            changed = _taken_back(changed, changed.rollout, now_ms, reason)
     changed = msgspec.structs.replace(changed, stable=to, previous=active.stable, waiting=None)
     return await store.change(changed, _entry(active, changed, now_ms, actor=actor, action="rollback", why=reason))
 
@@ -276,6 +272,13 @@ def _placed(active: Active, rollout: Rollout) -> tuple[Active, Literal["started"
     if before is not None and before.under_way and (before.state, "supersede") not in TRANSITIONS:
         return msgspec.structs.replace(active, waiting=rollout), "waiting"
     return msgspec.structs.replace(active, rollout=rollout, waiting=None), "started"
+
+
+def _taken_back(active: Active, rollout: Rollout, at_ms: int, reason: str) -> Active:
+    """Remember a rollout's candidate as taken back, and that Git says otherwise where we know from which commit."""
+    if rollout.commit:
+        rollout = msgspec.structs.replace(rollout, revert=Revert(state="wanted"))
+    return _with_aborted(msgspec.structs.replace(active, rollout=rollout), rollout.candidate, at_ms, reason)
 
 
 def _with_aborted(active: Active, digest: str, at_ms: int, reason: str) -> Active:

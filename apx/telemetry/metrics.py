@@ -150,6 +150,28 @@ RELEASE_ACTIVE = Info(
 RELEASE_STORE_AGE = Age("apx_release_store_age_seconds", "Since the release store last answered.", registry=REGISTRY)
 ROLLOUT_STORE_AGE = Age("apx_rollout_store_age_seconds", "Since the rollout store last answered.", registry=REGISTRY)
 
+ROLLOUT_WEIGHT = Gauge(
+    "apx_rollout_weight_percent", "Share of the orgs that a candidate serves.", (PRODUCT,), registry=REGISTRY
+)
+ROLLOUT_MOVEMENTS = Counter(
+    "apx_rollout_movements_total",
+    "What the monitor did to rollouts.",
+    (PRODUCT, Label("event", ("begin", "advance", "promote", "pause", "abort"))),
+    registry=REGISTRY,
+)
+VERDICTS = Counter(
+    "apx_judge_verdicts_total",
+    "What the judge said, at each look.",
+    (PRODUCT, Label("outcome", ("pass", "fail", "inconclusive"))),
+    registry=REGISTRY,
+)
+MONITOR_LEADS = Gauge(
+    "apx_monitor_leads", "1 in the monitor that moves rollouts, 0 in one that stands by.", registry=REGISTRY
+)
+MONITOR_FAILURES = Counter(
+    "apx_monitor_failures_total", "Looks at the rollouts that ended in a fault.", registry=REGISTRY
+)
+
 # -- worker ------------------------------------------------------------------------------------------------------------
 
 DELIVERIES = Counter("apx_worker_deliveries_total", "Deliveries taken from lanes.", (PRODUCT,), registry=REGISTRY)
