@@ -36,11 +36,13 @@ from apx.release.load import Loader
 from apx.release.model import Manifest, Release
 from apx.release.store import ReleaseStore
 from apx.requests.execution_call import BackendClient
+from apx.requests.model import Envelope
 from apx.requests.ports import BlobStore, Bus, ProductBounds, ResultStore
 from apx.requests.receipt import Receipts
-from apx.requests.specs import ReleasedSpecs
+from apx.requests.specs import ReleasedSpecs, Terms
 from apx.rollout.active import RolloutStore
 from apx.rollout.arms import Arms
+from apx.rollout.counts import Tally
 from apx.rollout.follow import Follower
 from apx.rollout.testers import ArmTokens
 from apx.settings import Settings
@@ -179,7 +181,8 @@ class WorkerParts:
     results: ResultStore
     blobs: BlobStore
     client: BackendClient
-    specs: Callable[[str, str], Awaitable[ProductSpec]]
+    terms: Callable[[Envelope], Awaitable[Terms]]
+    tally: Tally
     bounds: Callable[[], Sequence[ProductBounds]]
     cancellations: Callable[[], AsyncIterator[str]] | None
 
@@ -197,7 +200,8 @@ async def worker_parts(settings: Settings, *, lease_s: float, connections: int) 
                 results=outside.results,
                 blobs=outside.blobs,
                 client=client,
-                specs=specs.of,
+                terms=specs.terms,
+                tally=Tally(),
                 bounds=specs.bounds,
                 cancellations=outside.bus.cancellations,
             )

@@ -27,6 +27,7 @@ from apx.requests.execution_rest import Resting
 from apx.requests.execution_retry import MOST_CRASHES, backoff_s, is_retried
 from apx.requests.model import Delivery, Problem, Result, State
 from apx.requests.ports import BlobStore, ResultStore, Settlement
+from apx.rollout.counts import Tally
 
 IN_THE_WAY_S = 5.0
 """Wait before the next try when a store or a release, not the backend, stood in the way."""
@@ -61,8 +62,9 @@ class Execution:
         *,
         clock: Clock,
         chance: Chance,
+        tally: Tally,
     ) -> None:
-        self._caller = Caller(client, results, blobs, clock)
+        self._caller = Caller(client, results, blobs, clock, tally)
         self._clock = clock
         self._chance = chance
         self._budgets = Budgets(clock)
@@ -87,6 +89,11 @@ class Execution:
         if not retried:
             budget.succeeded(retried=delivery.attempt > 1)
         return self._judged(delivery, spec, outcome, problem, started_ms=started_ms, retried=retried)
+
+    def end(self, delivery: Delivery, state: State, problem: Problem, spec: ProductSpec) -> Carried:
+        """End a delivery that is not to be carried out, for a reason that its release gives."""
+        attempts = delivery.attempt - 1
+        return self._end(delivery, state, problem, attempts=attempts, retention_s=spec.async_.retention_s)
 
     async def hand_back_later(self, delivery: Delivery, error: ApxError) -> Carried:
         """Hold a delivery that something of ours stands in the way of, then hand it back, the attempt not counted."""

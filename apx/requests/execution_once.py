@@ -14,10 +14,11 @@ from apx.requests.execution_call import BackendAnswer, BackendClient, BackendFai
 from apx.requests.execution_stream import Emitter, pieces_for
 from apx.requests.model import Delivery, Envelope
 from apx.requests.ports import BlobStore, ResultStore
+from apx.rollout.counts import Tally
 from apx.telemetry import metrics
 from apx.telemetry.tracing import Value, child, span_if_sampled
 
-FIRST_FINAL, FIRST_FAILED = 200, 400
+FIRST_FINAL, FIRST_FAILED, FIRST_AT_FAULT = 200, 400, 500
 
 
 class Answered(msgspec.Struct, frozen=True):
@@ -31,7 +32,10 @@ class Answered(msgspec.Struct, frozen=True):
 class Caller:
     """Calls backends for deliveries."""
 
-    def __init__(self, client: BackendClient, results: ResultStore, blobs: BlobStore, clock: Clock) -> None:
+    def __init__(
+        self, client: BackendClient, results: ResultStore, blobs: BlobStore, clock: Clock, tally: Tally
+    ) -> None:
+        self._tally = tally
         self._client = client
         self._results = results
         self._blobs = blobs
@@ -51,6 +55,8 @@ class Caller:
         status = outcome.status if isinstance(outcome, Answered) else None
         duration_s = self._clock.monotonic() - began_s
         metrics.BACKEND_DURATION.observe(duration_s, envelope.product, metrics.status_class(status))
+        failed = status is None or status >= FIRST_AT_FAULT
+        self._tally.answered(envelope.product, envelope.release, envelope.org, latency_s=duration_s, failed=failed)
         return outcome
 
     async def _answer(

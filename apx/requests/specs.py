@@ -5,12 +5,31 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 
-from apx.catalog.model import OnAbort, ProductSpec
+import msgspec
+
+from apx.admission.routes import Match, RouteTree
+from apx.catalog.model import ProductSpec
 from apx.release.load import Loader
+from apx.requests.model import Envelope, Problem, State
 from apx.requests.ports import ProductBounds
 from apx.rollout.arms import Arms
 
 _MOST_OLDER = 1_000
+_CANCELLED = Problem(code="release-taken-back", detail="The release that accepted this request was taken back.")
+_NO_ROUTE = Problem(
+    code="release-taken-back",
+    detail="The release that accepted this request was taken back, and the one that serves has no such route.",
+)
+
+
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
+    """How one queued request is carried out."""
+
+    spec: ProductSpec
+    envelope: Envelope
+    """Under the release that it is carried out by."""
+    ended: tuple[State, Problem] | None = None
+    """It is not carried out, but ends so."""
 
 
 class ReleasedSpecs:
@@ -49,12 +68,30 @@ class ReleasedSpecs:
                 self._older.popitem(last=False)
         return spec
 
-    def after_abort(self, product: str, digest: str) -> tuple[OnAbort, str]:
-        """Return what becomes of a request that `digest` had admitted, and the release that says so.
+    async def terms(self, envelope: Envelope) -> Terms:
+        """Return how a queued request is carried out. Raises as `of` does.
 
-        `finish` for every release that was not taken back; else what the product's stable release wants.
+        The release that admitted it says so, also when it serves no more. When it was taken back, the stable one says
+        what becomes of it (`rollout.on_abort`).
         """
-        arms = self._serving.get(product)
-        if arms is None or digest == arms.stable_digest or arms.active.was_aborted(digest) is None:
-            return "finish", digest
-        return arms.stable.rollout.on_abort, arms.stable_digest
+        arms = self._serving.get(envelope.product)
+        own = envelope.release
+        if arms is None or own == arms.stable_digest or arms.active.was_aborted(own) is None:
+            return Terms(spec=await self.of(envelope.product, own), envelope=envelope)
+        match arms.stable.rollout.on_abort:
+            case "readmit":
+                return _readmitted(envelope, arms)
+            case "cancel":
+                return Terms(spec=arms.stable, envelope=envelope, ended=("cancelled", _CANCELLED))
+        return Terms(spec=await self.of(envelope.product, own), envelope=envelope)
+
+
+def _readmitted(envelope: Envelope, arms: Arms[ProductSpec]) -> Terms:
+    """Put a request under the stable release: its route, its timeout, its backend. What its policy had said stays."""
+    spec = arms.stable
+    match = RouteTree(spec.routes).match(envelope.method, envelope.path)
+    if not isinstance(match, Match) or len(envelope.body) > match.route.max_body_bytes:
+        return Terms(spec=spec, envelope=envelope, ended=("failed", _NO_ROUTE))
+    timeout_s = match.route.timeout_s or spec.backend.timeout_s
+    moved = msgspec.structs.replace(envelope, release=arms.stable_digest, timeout_s=timeout_s)
+    return Terms(spec=spec, envelope=moved)

@@ -35,7 +35,7 @@ class Counts(msgspec.Struct, kw_only=True, omit_defaults=True):
     policy_failures: int = 0
     """Decisions in which the policy did not work."""
     answers: int = 0
-    """Calls to the backend that have ended: one for each request, after its last attempt."""
+    """Calls to the backend that have ended; each attempt is one, so that failures show before the last retry."""
     errors: int = 0
     """Those among them that failed by the backend's fault: no answer, a timeout, a status of 500 or more."""
     shadowed: int = 0

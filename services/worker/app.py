@@ -11,23 +11,25 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Protocol
 
+import msgspec
 import structlog
 
-from apx.catalog.model import ProductSpec
 from apx.clock import Clock
 from apx.errors import ApxError, Unavailable
 from apx.requests.execution import Carried, Chance, Execution
 from apx.requests.execution_call import BackendClient
-from apx.requests.model import Delivery
+from apx.requests.model import Delivery, Envelope
 from apx.requests.ports import BlobStore, Bus, ProductBounds, ResultStore, Settled, Settlement
+from apx.requests.specs import Terms
+from apx.rollout.counts import Tally
 from apx.telemetry import metrics
 from services.worker.held import Held, Holding
 from services.worker.report import report
 from services.worker.settings import WorkerSettings
 from services.worker.settling import Settler
 
-Specs = Callable[[str, str], Awaitable[ProductSpec]]
-"""(product, release digest) → the release's spec, verified. Raises `ApxError`."""
+TermsOf = Callable[[Envelope], Awaitable[Terms]]
+"""How a queued request is carried out, by a verified release. Raises `ApxError`."""
 Bounds = Callable[[], Sequence[ProductBounds]]
 
 MOST_RESTING = 8
@@ -61,8 +63,12 @@ class Parts(Protocol):
         """What calls the backends."""
 
     @property
-    def specs(self) -> Specs:
+    def terms(self) -> TermsOf:
         """What each request's release says."""
+
+    @property
+    def tally(self) -> Tally:
+        """Where calls are counted."""
 
     @property
     def bounds(self) -> Bounds:
@@ -78,7 +84,9 @@ class Worker:
         self._name = name
         self._clock = clock
         self._chance = chance
-        self._execution = Execution(parts.client, parts.results, parts.blobs, clock=clock, chance=chance)
+        self._execution = Execution(
+            parts.client, parts.results, parts.blobs, clock=clock, chance=chance, tally=parts.tally
+        )
         self._settler = Settler(parts.bus)
         self._held = Held(parts.bus, clock, settings.lease_s)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -218,10 +226,14 @@ class Worker:
         delivery = holding.delivery
         envelope = delivery.envelope
         try:
-            spec = await self._parts.specs(envelope.product, envelope.release)
+            terms = await self._parts.terms(envelope)
         except ApxError as error:
             _log.warning("release-missing", product=envelope.product, release=envelope.release, error=str(error))
             return await self._execution.hand_back_later(delivery, error)
+        spec = terms.spec
+        delivery = msgspec.structs.replace(delivery, envelope=terms.envelope)
+        if terms.ended is not None:
+            return self._execution.end(delivery, *terms.ended, spec)
         holding.streams = spec.backend.streaming
         try:
             return await self._execution.carry_out(delivery, spec)

@@ -45,9 +45,11 @@ ALLOW = Decision(allow=True, reason="ok")
 class Says:
     """A policy that answers what it is told to."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: ManualClock | None = None) -> None:
         self.decision = ALLOW
         self.crash = False
+        self.takes_s = 0.0
+        self._clock = clock
         self.evaluated = 0
         self.shown: list[Any] = []
 
@@ -55,6 +57,8 @@ class Says:
         if self.crash:
             raise RuntimeError("a bug with a SECRET in it")
         self.shown.append(json.loads(input_json))
+        if self._clock is not None:
+            self._clock.advance(self.takes_s)
         return self.decision
 
     def close(self) -> None:

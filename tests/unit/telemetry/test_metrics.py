@@ -7,7 +7,18 @@ from prometheus_client import generate_latest
 from apx.telemetry import metrics
 
 DOCS = Path(__file__).parents[3] / "docs" / "telemetry.md"
-UNITS = ("_total", "_seconds", "_bytes", "_info", "_envelopes", "_requests", "_open", "_in_flight", "_percent", "_leads")
+UNITS = (
+    "_total",
+    "_seconds",
+    "_bytes",
+    "_info",
+    "_envelopes",
+    "_requests",
+    "_open",
+    "_in_flight",
+    "_percent",
+    "_leads",
+)
 
 
 @pytest.mark.parametrize("metric", metrics.CATALOGUE, ids=lambda metric: metric.name)

@@ -21,6 +21,7 @@ from apx.requests.execution_call import (
 )
 from apx.requests.execution_retry import backoff_s
 from apx.requests.model import Delivery, Envelope, Result
+from apx.rollout.counts import Tally
 from tests.unit.worker.lanes import Lanes
 from tests.unit.worker.scripted import Answer, ScriptedClient
 from tests.unit.worker.world import MemoryBlobs, delivery_of, envelope_for, spec_for
@@ -42,7 +43,9 @@ async def carried(
     lanes: Lanes | None = None,
     blobs: MemoryBlobs | None = None,
 ) -> Carried:
-    executing = Execution(client, lanes or Lanes(), blobs or MemoryBlobs(), clock=CLOCK, chance=lambda: 0.5)
+    executing = Execution(
+        client, lanes or Lanes(), blobs or MemoryBlobs(), clock=CLOCK, chance=lambda: 0.5, tally=Tally()
+    )
     return await executing.carry_out(
         delivery or delivery_of(envelope()), spec or spec_for("http://backend.example/api", retry=RETRY)
     )

@@ -12,6 +12,7 @@ from apx.clock import SystemClock
 from apx.errors import Unavailable
 from apx.requests.execution import Execution
 from apx.requests.model import Result
+from apx.rollout.counts import Tally
 from tests.unit.worker.lanes import Lanes
 from tests.unit.worker.scripted import Answer, ScriptedClient
 from tests.unit.worker.world import QUICK, MemoryBlobs, World, delivery_of, envelope_for, eventually, spec_for
@@ -114,7 +115,7 @@ async def test_when_the_store_refuses_chunks_the_result_is_still_whole_and_reade
 
 
 async def _executed(client: ScriptedClient, lanes: Lanes, spec: ProductSpec) -> Result:
-    execution = Execution(client, lanes, MemoryBlobs(), clock=SystemClock(), chance=lambda: 0.5)
+    execution = Execution(client, lanes, MemoryBlobs(), clock=SystemClock(), chance=lambda: 0.5, tally=Tally())
     done = await execution.carry_out(delivery_of(envelope_for()), spec)
     assert done.settlement.result is not None
     assert spec.backend.retry == QUICK

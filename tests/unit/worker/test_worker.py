@@ -8,7 +8,8 @@ import pytest
 
 from apx.errors import ReleaseRejected
 from apx.requests import execution
-from apx.requests.model import Result
+from apx.requests.model import Envelope, Result
+from apx.requests.specs import Terms
 from tests.unit.worker.world import World, eventually, spec_for
 
 
@@ -187,15 +188,15 @@ async def test_a_request_whose_release_is_missing_waits_and_is_not_lost(
 ) -> None:
     monkeypatch.setattr(execution, "IN_THE_WAY_S", 0.01)
 
-    async def missing(product: str, release: str) -> object:
-        raise ReleaseRejected(f"{product} {release}: not signed")
+    async def missing(envelope: Envelope) -> Terms:
+        raise ReleaseRejected(f"{envelope.product} {envelope.release}: not signed")
 
-    world.specs = missing  # type: ignore[assignment,method-assign]  # the part that fails
+    world.terms = missing  # type: ignore[method-assign]  # the part that fails
     envelope = await world.publish("/null")
     async with world.working():
         await eventually(lambda: world.lanes.released)
         assert envelope.id not in world.lanes.results
-        del world.specs
+        del world.terms
         assert (await world.result_of(envelope)).attempts == 1
 
 

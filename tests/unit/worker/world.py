@@ -19,6 +19,8 @@ from apx.errors import NotFound, Unsupported
 from apx.requests.execution_call import BackendClient
 from apx.requests.model import Delivery, Envelope, Result
 from apx.requests.ports import ProductBounds
+from apx.requests.specs import Terms
+from apx.rollout.counts import Tally
 from examples.demo_backend.record import Entry, Record
 from examples.demo_backend.server import serving
 from services.worker.app import Worker
@@ -106,10 +108,10 @@ class World:
         self.results = self.lanes
         self.blobs = MemoryBlobs()
         self.spec = spec_for(self.url)
+        self.tally = Tally()
 
-    async def specs(self, product: str, release: str) -> ProductSpec:
-        del product, release
-        return self.spec
+    async def terms(self, envelope: Envelope) -> Terms:
+        return Terms(spec=self.spec, envelope=envelope)
 
     def bounds(self) -> Sequence[ProductBounds]:
         return [ProductBounds("orders", 64, 64), ProductBounds("calm", 64, 64)]
