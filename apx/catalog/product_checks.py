@@ -11,6 +11,7 @@ from apx.catalog.findings import Findings
 from apx.catalog.jwks import JwksRefused, check_jwks
 from apx.catalog.mistakes import Path, did_you_mean, show
 from apx.catalog.model import Jwt, ProductSpec
+from apx.catalog.rollout_checks import check_rollout
 from apx.catalog.templates import ambiguous, repeated_parameter
 from apx.catalog.tree import FileRefused, Tree
 from apx.catalog.urls import Url, UrlRefused, read_url
@@ -35,6 +36,7 @@ def check_product(findings: Findings, spec: ProductSpec, tree: Tree, folder: Fil
     _check_times(findings, spec)
     _check_headers(findings, spec)
     _check_routes(findings, spec)
+    check_rollout(findings, spec)
     if spec.policy.package not in tree.packages:
         package = spec.policy.package
         message = f"no file under policies/ declares '{package}'{did_you_mean(package, tree.packages)}"
