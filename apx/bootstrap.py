@@ -22,7 +22,9 @@ from apx.backends.http.client import HttpBackendClient
 from apx.backends.http.connect_to import parse_connect_to
 from apx.backends.valkey.bus import LEASE_S, ValkeyBus
 from apx.backends.valkey.connection import connect
+from apx.backends.valkey.counts import ValkeyCounts
 from apx.backends.valkey.keys import ValkeyKeys
+from apx.backends.valkey.leases import ValkeyLeases
 from apx.backends.valkey.notices import Notices
 from apx.backends.valkey.results import ValkeyResults
 from apx.backends.valkey.rollouts import ValkeyRollouts
@@ -40,9 +42,9 @@ from apx.requests.model import Envelope
 from apx.requests.ports import BlobStore, Bus, ProductBounds, ResultStore
 from apx.requests.receipt import Receipts
 from apx.requests.specs import ReleasedSpecs, Terms
-from apx.rollout.active import RolloutStore
+from apx.rollout.active import Leases, RolloutStore
 from apx.rollout.arms import Arms
-from apx.rollout.counts import Tally
+from apx.rollout.counts import CountStore, Tally
 from apx.rollout.follow import Follower
 from apx.rollout.testers import ArmTokens
 from apx.settings import Settings
@@ -60,6 +62,8 @@ class Backends(msgspec.Struct, frozen=True):
     results: ResultStore
     blobs: BlobStore
     releases: ReleaseStore
+    counts: CountStore
+    leases: Leases
 
 
 @asynccontextmanager
@@ -76,6 +80,8 @@ async def backends(settings: Settings, *, lease_s: float = LEASE_S) -> AsyncIter
             results=results,
             blobs=FileBlobs(settings.home / "blobs"),
             releases=release_store(settings),
+            counts=ValkeyCounts(client),
+            leases=ValkeyLeases(client),
         )
     finally:
         await bus.aclose()

@@ -10,6 +10,8 @@ import msgspec
 from apx.rollout.model import Rollout, Verdict
 
 MOST_ABORTED = 50
+MOST_EVENTS = 10_000
+"""Changes of all products that can be caught up with."""
 
 
 class Aborted(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,6 +81,8 @@ class RolloutStore(Protocol):
     - `change` is atomic: the new state and its entry are both there or neither is.
     - A reader sees its own writes; `watch` yields a snapshot at once, after each change (within a second: by push, with
       a poll as the fallback), and every few seconds as a sign of life. It never goes back to an older revision.
+    - `events` yields every change of any product once and in the order of the changes, by the same push and poll. The
+      store keeps about `MOST_EVENTS` of them: who was away for longer goes on with the oldest that is left.
     - Raises `Unavailable` when the store does not answer; a process then goes on with what it knows.
     """
 
@@ -101,6 +105,14 @@ class RolloutStore(Protocol):
         """Return the newest entries of a product, newest first."""
         ...
 
+    def events(self, after: str = "") -> AsyncIterator[tuple[str, AuditEntry]]:
+        """Yield every change with its position: those after the position `after`, or from now on without one.
+
+        A position that is none of the store's begins with the oldest that is kept; `0` is one. Ends with `Unavailable`
+        when the store goes; the caller goes on with the last position that it saw.
+        """
+        ...
+
     async def now_ms(self) -> int:
         """Return the store's clock, in milliseconds since the epoch: what all stored times are by."""
         ...
@@ -110,11 +122,14 @@ class Leases(Protocol):
     """Who leads: at most one holder of a name at a time, by the store's clock.
 
     A lease says who should act, not who may write: every change is a compare-and-swap, so one who has lost the lease
-    without noticing is refused there.
+    without noticing is refused there. It runs from before the answer: a holder counts `ttl_s` from when it asked.
     """
 
     async def hold(self, name: str, holder: str, ttl_s: float) -> bool:
-        """Take the lease or renew it; False while somebody else holds it. Raises `Unavailable`."""
+        """Take the lease or renew it; False while somebody else holds it.
+
+        Raises `Unavailable`; then it may be ours, or not any longer.
+        """
         ...
 
     async def release(self, name: str, holder: str) -> None:

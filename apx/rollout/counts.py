@@ -7,17 +7,33 @@ store's clock, so that no process's clock matters.
 
 from __future__ import annotations
 
+import asyncio
 import math
+from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Protocol
 
 import msgspec
+import structlog
 
+from apx.clock import Clock
+from apx.errors import ApxError
+from apx.telemetry import metrics
+
+MOST_PAIRS = 2000
+"""(release, org) pairs that are told apart in one second, or one minute, of a product."""
+MOST_WAITING_S = 30.0
+"""How long counts wait for a store that is away. Later they would be taken for what happens then."""
+MOST_WAITING_PAIRS = 20_000
+"""(release, org) pairs that wait; some 20 MB."""
 BUCKETS_PER_DOUBLING = 4
 """Bounds of the latency histogram grow by 2^(1/4), 19 %."""
 LEAST_LATENCY_S = 0.001
 MOST_BUCKET = 100
 """2^25 ms: about nine hours."""
+
+_log = structlog.get_logger(__name__)
 
 
 class Counts(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -81,14 +97,20 @@ class Counted(msgspec.Struct, frozen=True, kw_only=True):
 class CountStore(Protocol):
     """Counters of all processes, added up.
 
-    - `write` adds; it is atomic, and what it wrote is seen by the next `read`. It is not repeated after a fault: a
-      second of counts may be lost with the store, but none is counted twice. Raises `Unavailable`.
+    - `write` adds; the counts of one (release, org) are all added or none, and what was added is seen by the next
+      `read`. It is not repeated after a fault: a second of counts may be lost with the store, but none is counted
+      twice. It does not wait for the store's disk, either: no count is worth that.
     - `read` sums the whole seconds in [since_ms, until_ms) by the store's clock. Seconds are kept for an hour, whole
-      minutes for two days: older parts of a minute are not in it.
+      minutes for two days: older parts of a minute are not in it (see `spans`).
+    - What is kept is bounded: once `MOST_PAIRS` pairs were seen in a second (or minute) of a product, further orgs are
+      added up, by release, under the org "". Whoever judges takes "" for one org.
     """
 
     async def write(self, process: str, counts: Mapping[str, Mapping[By, Counts]]) -> None:
-        """Add what a process has seen since its last write: product → (release, org) → counts. May be empty."""
+        """Add what a process has seen since its last write: product → (release, org) → counts. May be empty.
+
+        Raises `Unavailable`; then all, a part or nothing of it was added.
+        """
         ...
 
     async def read(self, product: str, since_ms: int, until_ms: int | None = None) -> Counted:
@@ -115,7 +137,7 @@ class Tally:
         self._counts: dict[str, dict[By, Counts]] = {}
 
     def of(self, product: str, release: str, org: str) -> Counts:
-        """Return the counts to add to."""
+        """Return the counts to add to, at once: after the next `take` nobody looks at them."""
         by = self._counts.get(product)
         if by is None:
             by = self._counts[product] = {}
@@ -136,3 +158,89 @@ class Tally:
         """Return what was seen, and begin anew."""
         taken, self._counts = self._counts, {}
         return taken
+
+
+class Writer:
+    """Writes a tally to the store each second.
+
+    A write whose answer does not come is not repeated, for it may have been done. Then the store is asked with empty
+    writes until it answers; what is counted meanwhile waits, up to `MOST_WAITING_S` and `MOST_WAITING_PAIRS`, the
+    oldest dropped first. What is lost is counted in `apx_counts_dropped_total`.
+    """
+
+    def __init__(self, store: CountStore, process: str, tally: Tally, *, clock: Clock, every_s: float = 1.0) -> None:
+        """Write as `process`, a name that no other process has."""
+        self._store = store
+        self._process = process
+        self._tally = tally
+        self._clock = clock
+        self._every_s = every_s
+        self._waiting: deque[_Second] = deque()
+        self._away = False
+
+    async def run(self) -> None:
+        """Write until cancelled, and then once more. Raises nothing else."""
+        stopped = asyncio.Event()
+        writing = asyncio.create_task(self._write_until(stopped))
+        try:
+            await asyncio.shield(writing)
+        finally:
+            stopped.set()
+            await writing
+
+    async def write(self) -> None:
+        """Write what was counted since the last time, and what waits."""
+        self._take()
+        if (self._away or not self._waiting) and not await self._send({}):
+            return
+        while self._waiting:
+            second = self._waiting.popleft()
+            if not await self._send(second.counts):
+                _drop(second, "write")
+                return
+
+    async def _write_until(self, stopped: asyncio.Event) -> None:
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._every_s):
+                    await stopped.wait()
+            last = stopped.is_set()
+            await self.write()
+            if last:
+                return
+
+    async def _send(self, counts: Mapping[str, Mapping[By, Counts]]) -> bool:
+        try:
+            await self._store.write(self._process, counts)
+        except Exception as error:  # noqa: BLE001 -- whatever it is, requests go on, and so does counting
+            if not self._away:
+                trace = None if isinstance(error, ApxError) else error
+                _log.warning("counts.not-written", detail=str(error), exc_info=trace)
+            self._away = True
+            return False
+        self._away = False
+        return True
+
+    def _take(self) -> None:
+        now = self._clock.monotonic()
+        if counts := self._tally.take():
+            self._waiting.append(_Second(counts, now))
+        pairs = sum(second.pairs for second in self._waiting)
+        while self._waiting and (self._waiting[0].at_s < now - MOST_WAITING_S or pairs > MOST_WAITING_PAIRS):
+            oldest = self._waiting.popleft()
+            pairs -= oldest.pairs
+            _drop(oldest, "full")
+
+
+class _Second:
+    """What was counted between two writes."""
+
+    def __init__(self, counts: dict[str, dict[By, Counts]], at_s: float) -> None:
+        self.counts = counts
+        self.at_s = at_s
+        self.pairs = sum(map(len, counts.values()))
+
+
+def _drop(second: _Second, cause: str) -> None:
+    seen = sum(counts.requests + counts.answers for by in second.counts.values() for counts in by.values())
+    metrics.COUNTS_DROPPED.add(seen, cause)

@@ -149,6 +149,12 @@ RELEASE_ACTIVE = Info(
 )
 RELEASE_STORE_AGE = Age("apx_release_store_age_seconds", "Since the release store last answered.", registry=REGISTRY)
 ROLLOUT_STORE_AGE = Age("apx_rollout_store_age_seconds", "Since the rollout store last answered.", registry=REGISTRY)
+COUNTS_DROPPED = Counter(
+    "apx_counts_dropped_total",
+    "Requests and answers that the judge may not hear of: a `write` failed, or too many waited (`full`).",
+    (Label("cause", ("full", "write")),),
+    registry=REGISTRY,
+)
 
 ROLLOUT_WEIGHT = Gauge(
     "apx_rollout_weight_percent", "Share of the orgs that a candidate serves.", (PRODUCT,), registry=REGISTRY

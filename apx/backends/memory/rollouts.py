@@ -9,7 +9,7 @@ import msgspec
 
 from apx.clock import Clock, SystemClock
 from apx.errors import Conflict
-from apx.rollout.active import Active, AuditEntry, RolloutStore, Snapshot
+from apx.rollout.active import MOST_EVENTS, Active, AuditEntry, RolloutStore, Snapshot
 
 _SIGN_OF_LIFE_S = 0.5
 
@@ -59,6 +59,18 @@ class MemoryRollouts(RolloutStore):
     async def history(self, product: str, limit: int = 50) -> list[AuditEntry]:
         """Return the newest entries of a product, newest first."""
         return [entry for entry in reversed(self._history) if entry.product == product][:limit]
+
+    async def events(self, after: str = "") -> AsyncIterator[tuple[str, AuditEntry]]:
+        """Yield every change with its position: its number."""
+        known = after.isdecimal() and int(after) <= len(self._history)
+        seen = int(after) if known else 0 if after else len(self._history)
+        while True:
+            seen = max(seen, len(self._history) - MOST_EVENTS)
+            while seen < len(self._history):
+                seen += 1
+                yield str(seen), self._history[seen - 1]
+            async with self._changed:
+                await self._changed.wait_for(lambda: seen < len(self._history))  # noqa: B023 -- asked within the turn
 
     async def now_ms(self) -> int:
         """Return this process's clock."""

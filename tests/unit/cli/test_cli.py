@@ -19,7 +19,9 @@ from apx.admission.keys import well_formed
 from apx.backends.files.blobs import FileBlobs
 from apx.backends.files.releases import FileReleaseStore
 from apx.backends.memory.bus import MemoryBus
+from apx.backends.memory.counts import MemoryCounts
 from apx.backends.memory.keys import MemoryKeys
+from apx.backends.memory.leases import MemoryLeases
 from apx.backends.memory.results import MemoryResults
 from apx.backends.memory.rollouts import MemoryRollouts
 from apx.bootstrap import Backends, operator
@@ -78,6 +80,8 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Backends:
         results=results,
         blobs=FileBlobs(tmp_path / "blobs"),
         releases=FileReleaseStore(tmp_path / "home" / "releases"),
+        counts=MemoryCounts(),
+        leases=MemoryLeases(),
     )
 
     @asynccontextmanager

@@ -15,7 +15,9 @@ from apx.admission.keys import KeyRecord, sha256_of
 from apx.backends.files.blobs import FileBlobs
 from apx.backends.files.releases import FileReleaseStore
 from apx.backends.memory.bus import MemoryBus
+from apx.backends.memory.counts import MemoryCounts
 from apx.backends.memory.keys import MemoryKeys
+from apx.backends.memory.leases import MemoryLeases
 from apx.backends.memory.results import MemoryResults
 from apx.backends.memory.rollouts import MemoryRollouts
 from apx.bootstrap import Backends
@@ -62,6 +64,8 @@ class Office:
             results=self.results,
             blobs=FileBlobs(folder / "blobs"),
             releases=releases,
+            counts=MemoryCounts(clock),
+            leases=MemoryLeases(clock),
         )
         spans = SpanFile(folder / "spans.jsonl")
         self.app: FastAPI = create_app(backends, Loader(releases, TRUSTED), spans, TOKEN, clock)
