@@ -366,10 +366,12 @@ async def test_a_conflict_is_no_event(store: RolloutStore) -> None:
 async def test_records_of_an_older_version_are_read(valkey: Valkey) -> None:
     old = {"product": "orders", "stable": "sha256:a", "previous": None, "revision": 3}
     told = {"at_ms": 1, "actor": "me", "action": "activate", "product": "orders", "before": None, "after": "sha256:a"}
-    await valkey.execute_command("HSET", "apx:active", "orders", msgspec.msgpack.encode(old))
-    await valkey.execute_command("HSET", "apx:active:revisions", "orders", 3)
-    await valkey.set("apx:active:revision", 3)
-    await valkey.xadd("apx:audit:orders", {"entry": msgspec.json.encode({**told, "why": "because"})})
+    async with valkey.pipeline(transaction=True) as before:
+        before.execute_command("HSET", "apx:active", "orders", msgspec.msgpack.encode(old))
+        before.execute_command("HSET", "apx:active:revisions", "orders", 3)
+        before.set("apx:active:revision", 3)
+        before.xadd("apx:audit:orders", {"entry": msgspec.json.encode({**told, "why": "because"})})
+        await before.execute()
     store = ValkeyRollouts(valkey)
     assert (await store.read()).products == {"orders": active(3)}
     assert await store.history("orders") == [entry()]

@@ -1,37 +1,42 @@
 -- Add what a process has seen, stamped by the server's clock: once to the second, once to the minute.
 -- ARGV: process, most pairs in a hash, ttl of a second, of a minute, of a writer (s), then for each product: its name,
--- how many pairs follow, and of each pair its release and its org (both as msgpack) and its counts (msgpack, named).
+-- how many pairs follow, and of each pair its release and its org (both as msgpack) and its counts (as they are kept).
+-- Counts are kept flat (msgpack): the plain counters in their order, then bucket and count of each latency.
 local process, most, ttl_second, ttl_minute, ttl_writer = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5]
-local PLAIN = { 'requests', 'denied', 'compared', 'newly_denied', 'policy_failures', 'answers', 'errors' }
+local PLAIN = 7
 local PAIR, NO_ORG = '\146', '\160' -- msgpack: an array of two, an empty string
+local pack, unpacked = cmsgpack.pack, cmsgpack.unpack
 
--- A stored pair is flat: the plain counters in their order, then bucket and count of each latency.
-local function add(flat, counts)
-  for at, name in ipairs(PLAIN) do
-    flat[at] = flat[at] + (counts[name] or 0)
+local function added(old, new)
+  local total, more, found = unpacked(old), unpacked(new), {}
+  for at = 1, PLAIN do
+    total[at] = total[at] + more[at]
   end
-  local found = {}
-  for at = #PLAIN + 1, #flat, 2 do
-    found[flat[at]] = at + 1
+  for at = PLAIN + 1, #total, 2 do
+    found[total[at]] = at + 1
   end
-  for bucket, count in pairs(counts.latency or {}) do
-    local at = found[bucket]
-    if at then
-      flat[at] = flat[at] + count
+  for at = PLAIN + 1, #more, 2 do
+    local place = found[more[at]]
+    if place then
+      total[place] = total[place] + more[at + 1]
     else
-      flat[#flat + 1], flat[#flat + 2] = bucket, count
+      total[#total + 1] = more[at]
+      total[#total + 1] = more[at + 1]
     end
   end
+  return pack(total)
 end
 
 local function sum(key, ttl, items)
-  local room = most - redis.call('HLEN', key)
-  local fields = {}
-  for at, item in ipairs(items) do
-    fields[at] = item.field
+  local have = redis.call('HLEN', key)
+  local room, stored, changed = most - have, {}, {}
+  if have > 0 then
+    local fields = {}
+    for at, item in ipairs(items) do
+      fields[at] = item.field
+    end
+    stored = redis.call('HMGET', key, unpack(fields))
   end
-  local stored = redis.call('HMGET', key, unpack(fields))
-  local changed = {}
   for at, item in ipairs(items) do
     local field, old = item.field, stored[at]
     if not old and not changed[field] and field ~= item.rest then
@@ -42,12 +47,13 @@ local function sum(key, ttl, items)
         old = redis.call('HGET', key, field)
       end
     end
-    changed[field] = changed[field] or (old and cmsgpack.unpack(old)) or { 0, 0, 0, 0, 0, 0, 0 }
-    add(changed[field], item.counts)
+    old = changed[field] or old
+    changed[field] = old and added(old, item.counts) or item.counts
   end
   local set = {}
-  for field, flat in pairs(changed) do
-    set[#set + 1], set[#set + 2] = field, cmsgpack.pack(flat)
+  for field, counts in pairs(changed) do
+    set[#set + 1] = field
+    set[#set + 1] = counts
   end
   redis.call('HSET', key, unpack(set))
   redis.call('EXPIRE', key, ttl)
@@ -66,7 +72,7 @@ while at < #ARGV do
     items[number] = {
       field = PAIR .. release .. ARGV[at + number * 3],
       rest = PAIR .. release .. NO_ORG,
-      counts = cmsgpack.unpack(ARGV[at + number * 3 + 1]),
+      counts = ARGV[at + number * 3 + 1],
     }
   end
   sum('apx:counts:s:' .. string.format('%d', second) .. ':' .. product, ttl_second, items)
