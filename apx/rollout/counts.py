@@ -71,13 +71,14 @@ class Counts(msgspec.Struct, kw_only=True, omit_defaults=True):
 
     def add(self, other: Counts) -> None:
         """Add what `other` has seen."""
-        for name in _PLAIN:
+        for name in PLAIN:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         for at, count in other.latency.items():
             self.latency[at] = self.latency.get(at, 0) + count
 
 
-_PLAIN = tuple(name for name in Counts.__struct_fields__ if name != "latency")
+PLAIN = tuple(name for name in Counts.__struct_fields__ if name != "latency")
+"""The fields that are numbers. Stores keep them by their place: a new one goes to the end."""
 
 By = tuple[str, str]
 """(release digest, org)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncIterator
+from operator import attrgetter
 
 import pytest
 from valkey.asyncio import Valkey
@@ -13,7 +14,7 @@ from apx.backends.memory.counts import MemoryCounts
 from apx.backends.valkey.connection import CALL_TIMEOUT_S
 from apx.backends.valkey.counts import MOST_KEPT_PAIRS, PIECE, ValkeyCounts
 from apx.errors import Unavailable
-from apx.rollout.counts import MOST_PAIRS, By, Counts, CountStore
+from apx.rollout.counts import MOST_PAIRS, PLAIN, By, Counts, CountStore
 from tests.contract.conftest import Server, connected
 
 RELEASE = "sha256:" + "a" * 64
@@ -49,16 +50,8 @@ async def test_what_was_written_is_read_by_release_and_org(store: CountStore) ->
 
 
 async def test_every_field_is_read_back(store: CountStore) -> None:
-    everything = Counts(
-        requests=1,
-        denied=2,
-        compared=3,
-        newly_denied=4,
-        policy_failures=5,
-        answers=6,
-        errors=7,
-        latency={0: 1, 17: 2**40, 100: 3},
-    )
+    plain = {name: number for number, name in enumerate(PLAIN, 1)}
+    everything = Counts(**plain, latency={0: 1, 17: 2**40, 100: 3})
     await store.write("router-1", {"orders": {(RELEASE, "acme"): everything}})
     assert await counted(store) == {(RELEASE, "acme"): everything}
 
@@ -181,6 +174,19 @@ class TestOnValkey:
         await valkey.script_flush()
         await store.write("router-1", {"orders": {(RELEASE, "acme"): seen()}})
         assert await counted(store) == {(RELEASE, "acme"): seen()}
+
+    @pytest.mark.parametrize("most_first", [True, False])
+    async def test_versions_that_count_fewer_things_are_added_to_those_that_count_more(
+        self, valkey: Valkey, monkeypatch: pytest.MonkeyPatch, *, most_first: bool
+    ) -> None:
+        store, by = ValkeyCounts(valkey), {(RELEASE, "acme"): Counts(requests=1, errors=2, latency={3: 4})}
+        for known in (PLAIN, PLAIN[:7]) if most_first else (PLAIN[:7], PLAIN):
+            monkeypatch.setattr("apx.backends.valkey.counts.PLAIN", known)
+            monkeypatch.setattr("apx.backends.valkey.counts._plain", attrgetter(*known))
+            await store.write("router-1", {"orders": by})
+        for known in (PLAIN, PLAIN[:7]):
+            monkeypatch.setattr("apx.backends.valkey.counts.PLAIN", known)
+            assert await counted(store) == {(RELEASE, "acme"): Counts(requests=2, errors=4, latency={3: 8})}
 
     async def test_a_server_that_is_away_is_unavailable(self, own_server: Server) -> None:
         async with connected(own_server) as client:

@@ -1,21 +1,24 @@
 -- Add what a process has seen, stamped by the server's clock: once to the second, once to the minute.
 -- ARGV: process, most pairs in a hash, ttl of a second, of a minute, of a writer (s), then for each product: its name,
 -- how many pairs follow, and of each pair its release and its org (both as msgpack) and its counts (as they are kept).
--- Counts are kept flat (msgpack): the plain counters in their order, then bucket and count of each latency.
+-- Counts are kept flat (msgpack): how many plain counters there are, these, then bucket and count of each latency.
 local process, most, ttl_second, ttl_minute, ttl_writer = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5]
-local PLAIN = 7
 local PAIR, NO_ORG = '\146', '\160' -- msgpack: an array of two, an empty string
 local pack, unpacked = cmsgpack.pack, cmsgpack.unpack
 
 local function added(old, new)
   local total, more, found = unpacked(old), unpacked(new), {}
-  for at = 1, PLAIN do
+  -- Another version of APX may count fewer things; its counters are the first of these.
+  if more[1] > total[1] then
+    total, more = more, total
+  end
+  for at = 2, more[1] + 1 do
     total[at] = total[at] + more[at]
   end
-  for at = PLAIN + 1, #total, 2 do
+  for at = total[1] + 2, #total, 2 do
     found[total[at]] = at + 1
   end
-  for at = PLAIN + 1, #more, 2 do
+  for at = more[1] + 2, #more, 2 do
     local place = found[more[at]]
     if place then
       total[place] = total[place] + more[at + 1]

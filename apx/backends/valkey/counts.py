@@ -12,12 +12,13 @@ import re
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
+from operator import attrgetter
 
 import msgspec
 from valkey.asyncio import Valkey
 
 from apx.backends.valkey.connection import Script, unavailable
-from apx.rollout.counts import MOST_PAIRS, By, Counted, Counts, CountStore
+from apx.rollout.counts import MOST_PAIRS, PLAIN, By, Counted, Counts, CountStore
 from apx.rollout.spans import MINUTE_S, MINUTES_KEPT_S, SECONDS_KEPT_S, closed, span
 
 SECOND_TTL_S = SECONDS_KEPT_S + 2 * MINUTE_S
@@ -32,6 +33,7 @@ _WRITERS = "apx:counts:writers"
 _SHA256 = re.compile("sha256:([0-9a-f]{64})")
 
 _pack = msgspec.msgpack.Encoder().encode
+_plain = attrgetter(*PLAIN)
 _flat = msgspec.msgpack.Decoder(list[int]).decode
 
 Sums = dict[bytes, Counts]
@@ -142,33 +144,22 @@ def _minute(product: str, minute: int) -> str:
 
 
 def _flattened(counts: Counts) -> tuple[int, ...]:
-    """Return the plain counters in the order of the script, then bucket and count of each latency."""
-    return (
-        counts.requests,
-        counts.denied,
-        counts.compared,
-        counts.newly_denied,
-        counts.policy_failures,
-        counts.answers,
-        counts.errors,
-        *(number for item in counts.latency.items() for number in item),
-    )
+    """Return how many plain counters there are, these, then bucket and count of each latency."""
+    latency = (number for item in counts.latency.items() for number in item)
+    return (len(PLAIN), *_plain(counts), *latency)
 
 
 def _add(sums: Sums, pair: bytes, flat: list[int]) -> None:
     total = sums.get(pair)
     if total is None:
         total = sums[pair] = Counts(latency={})
-    requests, denied, compared, newly_denied, policy_failures, answers, errors, *latency = flat
-    total.requests += requests
-    total.denied += denied
-    total.compared += compared
-    total.newly_denied += newly_denied
-    total.policy_failures += policy_failures
-    total.answers += answers
-    total.errors += errors
-    for at in range(0, len(latency), 2):
-        total.latency[latency[at]] = total.latency.get(latency[at], 0) + latency[at + 1]
+    latencies = flat[0] + 1
+    # Another version of APX may have stored fewer plain counters, or more than are known here.
+    for name, number in zip(PLAIN, flat[1:latencies], strict=False):
+        if number:
+            setattr(total, name, getattr(total, name) + number)
+    for at in range(latencies, len(flat), 2):
+        total.latency[flat[at]] = total.latency.get(flat[at], 0) + flat[at + 1]
 
 
 def _copy(sums: Sums) -> Sums:
