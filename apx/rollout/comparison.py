@@ -13,7 +13,7 @@ from typing import Literal
 
 import msgspec
 
-from apx.rollout.confidence import divergence, log_evidence_above, lower, upper
+from apx.rollout.confidence import divergence, log_evidence_above, log_evidence_below, lower, upper
 from apx.rollout.model import Evidence, Interval, Outcome
 from apx.rollout.reference import NOTHING, Share, Total, Trials, prior_of, shares, total
 
@@ -22,6 +22,8 @@ ORG_POINTS = 0.25
 _ORG_TIMES = 3.0
 """… and its own rate has more than quadrupled: an org's rate swings threefold by itself, for a minute or so."""
 _MOST_ORG_BAR = 0.9
+_GRID = tuple(at / 8 for at in range(9))
+"""Where, between what was seen and the furthest that it may be, the true rates are tried."""
 _ROUGHLY = 2.5
 """What the mixture costs beside the best alternative, in nats: for saying how many answers are waited for."""
 
@@ -70,14 +72,15 @@ class _Comparison:
         self._shares = shares(case.candidate, case.before, prior)
         self._all = total(self._shares)
         self._stable = total(shares(case.stable, case.before, prior))
-        # Three things must hold for the one conclusion (the candidate's bound, its orgs' past, what the stable release
-        # does now), and it is drawn from all orgs or from one.
-        self._fail, self._fail_org = chances.fail / 4, chances.fail / 4
-        self._pass = chances.passing / 2
+        # It fails by all orgs or by one. By one, three things must hold at once: the candidate's bound, the org's past,
+        # and what the stable release does now.
+        self._fail, self._fail_org = chances.fail / 2, chances.fail / 4
         self._fail_past = self._fail_now = chances.fail / 8
-        self._pass_past = self._pass_now = chances.passing / 4
+        self._pass, self._pass_past, self._pass_now = chances.passing / 2, chances.passing / 4, chances.passing / 4
         self._raised_most = _raised_most(self._stable, self._fail_now)
         self._raised_least = _raised_least(self._stable, self._pass_now, self._pass_past)
+        self._usual_low = self._all.bounds(self._pass_past)[0]
+        self._usual_high = self._all.bounds(self._fail_past)[1]
         self._high = upper(self._all.events, self._all.trials, self._pass)
 
     def evidence(self) -> Evidence:
@@ -104,26 +107,49 @@ class _Comparison:
 
     def _beyond_doubt(self, more: float) -> bool:
         """Tell whether the candidate is worse by `more`, with and without the org that contributes most."""
-        return self._without_the_worst(
-            lambda these: _lifted(these.bounds(self._fail_past)[1], self._raised_most) + more,
-        )
+        return self._without_the_worst(lambda these: self._worse(these, more))
+
+    def _worse(self, these: Total, more: float) -> bool:
+        """Tell whether these orgs are worse, wherever their usual rate and the stable release's present one may be.
+
+        For the true ones the three pieces of evidence are (super)martingales of distinct events, and so is their
+        product: it is enough that no pair of rates leaves less than is asked for. Three bounds side by side, each right
+        by itself, would ask for more than twice as many answers.
+        """
+        enough = -math.log(self._fail)
+        stable, usual, worth = self._stable, these.rate, these.worth
+        now = stable.events / stable.trials if stable.trials else 0.0
+        widest = these.bounds(self._fail)[1] - usual
+        widest_now = self._stable_high() - now if stable.trials else 0.0
+        for at in _GRID:
+            rate = usual + at * widest
+            past = _half(log_evidence_below(usual * worth, worth, rate))
+            for at_now in _GRID if stable.trials else _GRID[:1]:
+                then = now + at_now * widest_now
+                meanwhile = _half(log_evidence_below(stable.events, stable.trials, then)) if stable.trials else 0.0
+                bar = _lifted(rate, _raised(stable.rate, then)) + more
+                if log_evidence_above(these.events, these.trials, bar) + past + meanwhile < enough:
+                    return False
+        return True
 
     def _over(self, most: float) -> bool:
         """Tell whether the candidate is over the limit and the stable release is not, nor was for these orgs."""
         if self._stable.trials and upper(self._stable.events, self._stable.trials, self._fail_now) > most:
             return False
         return self._without_the_worst(
-            lambda these: max(most, these.bounds(self._fail_past)[1] if self._known else 0.0)
+            lambda these: (
+                lower(these.events, these.trials, self._fail_org)
+                > max(most, these.bounds(self._fail_past)[1] if self._known else 0.0)
+            )
         )
 
-    def _without_the_worst(self, bar: Callable[[Total], float]) -> bool:
-        if len(self._shares) == 1 or not self._refuted(self._all, bar(self._all)):
+    def _without_the_worst(self, holds: Callable[[Total], bool]) -> bool:
+        if len(self._shares) == 1 or not holds(self._all):
             return False
-        others = self._all.without(max(self._shares, key=lambda share: share.more))
-        return self._refuted(others, bar(others))
+        return holds(self._all.without(max(self._shares, key=lambda share: share.more)))
 
-    def _refuted(self, these: Total, bar: float) -> bool:
-        return log_evidence_above(these.events, these.trials, bar) >= -math.log(self._fail)
+    def _stable_high(self) -> float:
+        return upper(self._stable.events, self._stable.trials, self._fail)
 
     def _locked_out(self, share: Share) -> bool:
         bar = _lifted(_org_bar(share, self._fail_past), self._raised_most)
@@ -133,7 +159,7 @@ class _Comparison:
         """Tell whether it is within the step's limits for certain."""
         now, most = self._bars.more_now, self._bars.most
         if most is not None:
-            usual = self._all.bounds(self._fail_past)[1] if self._known else 0.0
+            usual = self._usual_high if self._known else 0.0
             if self._high > max(most, usual):
                 return False
         return now is None or self._high <= self._floor(now) + now
@@ -144,7 +170,7 @@ class _Comparison:
         It falls with the stable release's rate, and rises with it by no more than the limit: while the backend fails
         both, nothing passes.
         """
-        low = self._all.bounds(self._pass_past)[0]
+        low = self._usual_low
         stable = self._stable
         if stable.trials and stable.expected:
             low *= min(1.0, upper(stable.events, stable.trials, self._pass_now) / stable.rate)
@@ -211,7 +237,7 @@ class _Comparison:
 
     def _reference(self) -> Interval:
         low = self._floor(self._bars.more_now or 0.0)
-        high = _lifted(self._all.bounds(self._fail_past)[1], self._raised_most)
+        high = _lifted(self._usual_high, self._raised_most)
         return _interval(self._all.rate, self._all.worth, low, high)
 
     def _figures(self) -> str:
@@ -245,6 +271,11 @@ def number(share: float) -> str:
 def _org_bar(share: Share, alpha: float) -> float:
     """Return what an org's own rate must be above to decide alone."""
     return min(_MOST_ORG_BAR, share.expected(alpha)[1] + max(ORG_POINTS, _ORG_TIMES * share.rate))
+
+
+def _half(log_evidence: float) -> float:
+    """Return the log of (1 + evidence) / 2: evidence as well, and never much below 1."""
+    return max(0.0, log_evidence) + math.log1p(math.exp(-abs(log_evidence))) - math.log(2)
 
 
 def _raised_most(stable: Total, alpha: float) -> float:

@@ -32,7 +32,13 @@ _CENTRE = 0.7
 """What most comparisons here ask about is a doubling of the odds."""
 _EXTREME = 0.25
 """The weight of l = ±infinity, which is the best where all or none of the trials are events."""
-_PRECISION = 1e-3
+_PRECISION = 0.01
+"""Of a bound, in nats of evidence."""
+_MIXED = 2.5
+"""About what the mixture costs beside the best alternative, in nats."""
+_FURTHEST = 21.0
+_NEARLY_ONE = 1 - 1e-9
+"""Whose logit is 21 as well."""
 _MOST_STEPS = 40
 
 
@@ -49,7 +55,7 @@ def _grid() -> tuple[tuple[float, float, float], ...]:
 _GRID = _grid()
 
 
-def log_evidence_above(events: int, trials: int, rate: float) -> float:
+def log_evidence_above(events: float, trials: float, rate: float) -> float:
     """Return the log of the evidence that the average rate is above `rate`, a number in [0, 1].
 
     For a true average of `rate` or less it ever exceeds log(1/alpha) with probability alpha at most.
@@ -65,7 +71,7 @@ def log_evidence_above(events: int, trials: int, rate: float) -> float:
     return _log_sum_exp(logs)
 
 
-def log_evidence_below(events: int, trials: int, rate: float) -> float:
+def log_evidence_below(events: float, trials: float, rate: float) -> float:
     """Return the log of the evidence that the average rate is below `rate`: the mirror of `log_evidence_above`."""
     return log_evidence_above(trials - events, trials, 1.0 - rate)
 
@@ -75,8 +81,8 @@ def lower(events: int, trials: int, alpha: float) -> float:
     """Return a bound that the average rate is ever below with probability `alpha` at most, over all looks."""
     if not events:
         return 0.0
-    seen = events / trials
-    return _falling_to(lambda rate: log_evidence_above(events, trials, rate) + math.log(alpha), 0.0, seen)
+    seen, nats = events / trials, -math.log(alpha)
+    return _falling_to(lambda rate: log_evidence_above(events, trials, rate) - nats, seen, _width(seen, trials, nats + _MIXED))
 
 
 def upper(events: int, trials: int, alpha: float) -> float:
@@ -100,30 +106,54 @@ def fixed(rate: float, trials: float, alpha: float) -> tuple[float, float]:
     """
     if trials <= 0.0:
         return 0.0, 1.0
-    enough = math.log(1 / alpha) / trials
-    low = _falling_to(lambda other: divergence(rate, other) - enough, 0.0, rate)
-    high = 1.0 - _falling_to(lambda other: divergence(1 - rate, other) - enough, 0.0, 1 - rate)
+    rate = min(1.0, max(0.0, rate))
+    nats = -math.log(alpha)
+    step = _width(rate, trials, nats)
+    low = _falling_to(lambda other: trials * divergence(rate, other) - nats, rate, step)
+    high = 1.0 - _falling_to(lambda other: trials * divergence(1 - rate, other) - nats, 1 - rate, step)
     return low, high
 
 
-def _falling_to(excess: Callable[[float], float], low: float, high: float) -> float:
-    """Return where a function that falls from `low` to `high` meets 0: the end at which it is still positive.
+def _falling_to(excess: Callable[[float], float], high: float, step: float) -> float:
+    """Return about where a function of a rate, which falls up to `high` and is negative there, meets 0.
 
-    Halves the span in the logit, so that a small rate is found as precisely as one near a half.
+    The function is not below 0 at what is returned, nor above `_PRECISION`; 0 where it is negative all the way. By false
+    position (the Illinois variant: Dowell and Jarratt 1971) in the logit, where it is nearly a parabola for small rates
+    as well; `step` is about how far it is to go there.
     """
-    low, high = max(low, 1e-9), min(high, 1 - 1e-9)
-    if low >= high or excess(low) <= 0.0:
+    if high <= 0.0:
         return 0.0
-    left, right = math.log(low / (1 - low)), math.log(high / (1 - high))
+    right = math.log(high / (1 - high)) if high < _NEARLY_ONE else _FURTHEST
+    left, at_right = right, 0.0
+    found = excess(_rate(right))
+    while found < 0.0:
+        if left <= -_FURTHEST:
+            return 0.0
+        right, at_right = left, found
+        left, step = max(-_FURTHEST, left - step), step * 2
+        found = excess(_rate(left))
+    at_left, moved_left = found, False
     for _ in range(_MOST_STEPS):
-        if right - left < _PRECISION:
+        if found <= _PRECISION:
             break
-        middle = (left + right) / 2
-        if excess(1 / (1 + math.exp(-middle))) > 0.0:
-            left = middle
+        middle = (left * at_right - right * at_left) / (at_right - at_left)
+        now = excess(_rate(middle))
+        if now >= 0.0:
+            at_right = at_right / 2 if moved_left else at_right
+            left, found, at_left, moved_left = middle, now, now, True
         else:
-            right = middle
-    return 1 / (1 + math.exp(-left))
+            at_left = at_left if moved_left else at_left / 2
+            right, at_right, moved_left = middle, now, False
+    return _rate(left)
+
+
+def _width(rate: float, trials: float, nats: float) -> float:
+    """Return about how far a bound is from a rate, in the logit."""
+    return min(2.0, math.sqrt(2 * nats / (trials * max(1e-9, rate * (1 - rate)))))
+
+
+def _rate(logit: float) -> float:
+    return 1 / (1 + math.exp(-logit))
 
 
 def _log_sum_exp(logs: list[float]) -> float:

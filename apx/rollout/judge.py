@@ -20,11 +20,13 @@ from apx.rollout.model import Evidence, Interval, Verdict
 from apx.rollout.paired import denials, policy_failures
 from apx.rollout.reference import Seen, Trials
 
-NOISY = Chances(fail=8e-4, passing=5e-3)
-PAIRED = Chances(fail=2e-4, passing=5e-3)
-"""The four measures together abort with a chance of 0.2 % a step a candidate that is exactly at its limits: 1 % in five
-steps; one that is as good as the stable release is far from them. To be promoted a bad candidate must pass the very
+NOISY = Chances(fail=1.2e-3, passing=5e-3)
+"""Errors and latency. A step aborts with a chance of 0.24 % at most what is exactly at both limits, four steps with 1 %;
+a candidate that is as good as the stable release is far from them. To be promoted a bad candidate must pass the very
 measure that it is bad in, so that the chance of passing need not be shared."""
+PAIRED = Chances(fail=2e-3, passing=5e-3)
+"""Denials and policy failures. A candidate that decides as the stable release does has no new ones: it is never aborted
+for them, whatever this says."""
 
 _MOST_TOLERANCE = 0.25
 _SLOW = 0.9

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from apx.local.signals import stop_signals_interrupt
-from tests.bench import accept, build, bus, decision, growth, latency, startup, worker
+from tests.bench import accept, build, bus, decision, growth, judge, latency, startup, worker
 from tests.bench.bench import Bench
 from tests.bench.load import generator
 from tests.bench.machine import describe
@@ -36,6 +36,7 @@ class Group(Protocol):
 
 GROUPS: dict[str, Group] = {
     "decision": decision,
+    "judge": judge,
     "accept": accept,
     "growth": growth,
     "latency": latency,

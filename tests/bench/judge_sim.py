@@ -275,10 +275,10 @@ def _times(random: Random, per_s: float, begin: int, end: int) -> list[int]:
 
 
 def _looks(until_s: float) -> Iterator[float]:
-    """Yield the seconds of a step at which the simulation looks: each at first, then each tenth longer."""
+    """Yield the seconds of a step at which the simulation looks: each at first, then each sixth longer."""
     now = 0.0
     while now < until_s:
-        now = min(until_s, 60.0 if now < 60 < now + max(1, now // 10) else now + max(1, now // 10))
+        now = min(until_s, 60.0 if now < 60 < now + max(1, now // 6) else now + max(1, now // 6))
         yield now
 
 
