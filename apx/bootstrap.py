@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import getpass
 import os
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from apx.admission.keys import KeyStore
 from apx.backends.files.blobs import FileBlobs
 from apx.backends.files.releases import FileReleaseStore
 from apx.backends.files.signing import KeyFolder, ensure_secret
+from apx.backends.git.githost import LocalGit
+from apx.backends.github.githost import GitHub
 from apx.backends.http.client import HttpBackendClient
 from apx.backends.http.connect_to import parse_connect_to
 from apx.backends.valkey.bus import LEASE_S, ValkeyBus
@@ -30,6 +33,7 @@ from apx.backends.valkey.results import ValkeyResults
 from apx.backends.valkey.rollouts import ValkeyRollouts
 from apx.catalog.model import ProductSpec
 from apx.clock import Clock, SystemClock
+from apx.errors import Misconfigured
 from apx.policy.evaluate import Evaluator
 from apx.policy.opa import Opa
 from apx.policy.shared import SharedPolicies
@@ -46,8 +50,9 @@ from apx.rollout.active import Leases, RolloutStore
 from apx.rollout.arms import Arms
 from apx.rollout.counts import CountStore, Tally
 from apx.rollout.follow import Follower
+from apx.rollout.githost import GitHost
 from apx.rollout.testers import ArmTokens
-from apx.settings import Settings
+from apx.settings import GitSettings, Settings
 
 T = TypeVar("T")
 CLOCK: Clock = SystemClock()
@@ -146,6 +151,49 @@ def operator() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return f"uid {os.getuid()}"
+
+
+def git_host(settings: GitSettings) -> GitHost | None:
+    """Return where reverts are opened; None when no repository is named. Raises `Misconfigured`."""
+    if settings.git_repository and settings.github_repository:
+        raise Misconfigured(
+            "APX_GIT_REPOSITORY and APX_GITHUB_REPOSITORY are both set: reverts are opened in one place"
+        )
+    if settings.git_repository:
+        return LocalGit(
+            Path(settings.git_repository),
+            main=settings.git_main,
+            merge=settings.git_merge,
+            name=settings.git_name,
+            email=settings.git_email,
+        )
+    return _github(settings) if settings.github_repository else None
+
+
+def _github(settings: GitSettings) -> GitHost:
+    name = settings.github_repository
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+", name):
+        raise Misconfigured(f"APX_GITHUB_REPOSITORY={name!r}: give owner/name")
+    if not re.match(r"https://|http://(127\.0\.0\.1|localhost)[:/]", settings.github_url):
+        raise Misconfigured(
+            f"APX_GITHUB_URL={settings.github_url!r}: the token is sent there, so it has to be https://"
+        )
+    if settings.git_merge:
+        raise Misconfigured("APX_GIT_MERGE is for a bare repository on this machine: on GitHub people merge")
+    path = Path(settings.github_token_file)
+    if not settings.github_token_file:
+        raise Misconfigured("APX_GITHUB_TOKEN_FILE is not set: name the file that holds the token")
+    return GitHub(name, lambda: _token(path), clock=CLOCK, url=settings.github_url, main=settings.git_main)
+
+
+def _token(path: Path) -> str:
+    try:
+        token = path.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        raise Misconfigured(f"APX_GITHUB_TOKEN_FILE={str(path)!r} cannot be read: {type(error).__name__}") from None
+    if not re.fullmatch(r"[\x21-\x7e]+", token):
+        raise Misconfigured(f"APX_GITHUB_TOKEN_FILE={str(path)!r} has to hold one token and nothing else")
+    return token
 
 
 def follower(

@@ -45,6 +45,28 @@ class Settings(BaseSettings):
             raise Misconfigured("\n".join(_explain(dict(e)) for e in error.errors())) from error
 
 
+class GitSettings(Settings):
+    """Where the repository of the gitops tree is, for a process that opens reverts: here, or on GitHub, or nowhere."""
+
+    git_repository: str = ""
+    """Path of a repository on this machine, bare or with a working tree (which is left alone)."""
+    git_main: str = "main"
+    """The branch that serves."""
+    git_merge: bool = False
+    """Make a revert the head of `git_main` at once; only in a bare repository on this machine."""
+    git_name: str = "APX"
+    """Who commits to a repository on this machine."""
+    git_email: str = "apx@localhost"
+    github_repository: str = ""
+    """`owner/name`."""
+    github_url: str = "https://api.github.com"
+    """The API's address; of a GitHub Enterprise Server: `https://<host>/api/v3`."""
+    github_token_file: str = ""
+    """File with a token that may write contents and pull requests of the repository; read anew for each revert."""
+    gitops_root: str = "gitops"
+    """Path of the tree inside the repository; empty: the repository is the tree."""
+
+
 def _explain(error: dict[str, Any]) -> str:
     name = "APX_" + "_".join(map(str, error["loc"])).upper()
     return f"{name}={os.environ.get(name, '')!r}: {error['msg']}"
