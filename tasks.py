@@ -61,6 +61,18 @@ def lint(_: Context) -> None:
 
 
 @task
+def impact(_: Context) -> None:
+    """Show what a change does to decisions, as its pull request is told: [BASE [HEAD]]."""
+    sys.exit(_run(sys.executable, "-m", "checks.impact", *_rest()))
+
+
+@task
+def promote(_: Context) -> None:
+    """Build, sign and roll out what was merged, and wait for the verdict: COMMIT."""
+    sys.exit(_run(sys.executable, "-m", "checks.promotion", *_rest()))
+
+
+@task
 def bench(_: Context) -> None:
     """Run the benchmarks: [--json] [ROW …]."""
     sys.exit(_run(sys.executable, "-m", "tests.bench", *_rest()))
