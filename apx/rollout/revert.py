@@ -7,12 +7,14 @@ mentions, closes an issue or ends a table's row.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+import msgspec
 
 from apx.errors import Conflict, Unsupported
 from apx.release.digest import short
 from apx.release.store import ReleaseStore
-from apx.rollout.githost import RevertWish, check_commit
+from apx.rollout.githost import GitHost, RevertWish, check_commit
 from apx.rollout.model import Evidence, Interval, Rollout
 
 MOST_EVIDENCE = 50
@@ -22,6 +24,35 @@ _LONGEST_SHARED = 40
 
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\s\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]+")
 """White space, control characters, and what hides or turns the text around it."""
+
+
+async def wish_for(
+    product: str,
+    rollout: Rollout,
+    *,
+    host: GitHost,
+    releases: ReleaseStore,
+    package_of: Callable[[str], Awaitable[str]],
+    others: Iterable[str],
+    root: str,
+) -> RevertWish:
+    """Gather what a revert needs, and return the wish: `host.open_revert` takes it.
+
+    `package_of` returns the policy package of a release by its digest, `others` are the packages of the other products,
+    `root` is the tree's path in the repository. Raises as `revert_wish`, `GitHost.changed` and the release store do.
+    """
+    commit = rollout.commit or await built_from(releases, rollout.candidate)
+    rollout = msgspec.structs.replace(rollout, commit=commit)
+    good_commit = await built_from(releases, rollout.stable)
+    check_built_from(product, commit)
+    packages = [await package_of(digest) for digest in (rollout.candidate, rollout.stable)]
+    return revert_wish(
+        product,
+        rollout,
+        good_commit=good_commit,
+        paths=product_paths(root, product, packages, others),
+        changed=await host.changed(good_commit, commit, root),
+    )
 
 
 def revert_wish(

@@ -8,12 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apx.backends.files.releases import FileReleaseStore
+from apx.backends.memory.githost import MemoryGit
 from apx.catalog.model import RolloutSpec
 from apx.errors import Conflict, Unsupported
 from apx.release.store import Listed
 from apx.rollout.githost import check_wish
 from apx.rollout.model import Evidence, Interval, Rollout, Verdict
-from apx.rollout.revert import MOST_TEXT, built_from, code, product_paths, revert_wish
+from apx.rollout.revert import MOST_TEXT, built_from, code, product_paths, revert_wish, wish_for
 
 GOOD, BAD = "a" * 40, "b" * 40
 CANDIDATE, STABLE = "sha256:" + "c" * 64, "sha256:" + "d" * 64
@@ -190,6 +191,35 @@ async def test_a_release_of_uncommitted_files_says_the_way_out(releases: FileRel
 async def test_a_release_that_is_not_stored_has_no_commit(releases: FileReleaseStore) -> None:
     with pytest.raises(Unsupported, match="not in the store"):
         await built_from(releases, "sha256:" + "e" * 64)
+
+
+async def test_a_wish_is_gathered_from_the_store_and_the_repository(releases: FileReleaseStore) -> None:
+    shared = "gitops/plans/pro.yaml"
+    files = {"gitops/products/orders/product.yaml": "good", shared: "100"}
+    host = MemoryGit()
+    good = host.commit(files)
+    bad = host.commit({**files, "gitops/products/orders/product.yaml": "bad", shared: "200"})
+    stable = "sha256:" + "f" * 64
+    await releases.put_release(
+        Listed(digest=stable, product="orders", stored_at=1.0, annotations={"commit": good}), b""
+    )
+
+    async def package_of(digest: str) -> str:
+        return {CANDIDATE: "products.orders", stable: "products.old_orders"}[digest]
+
+    wish = await wish_for(
+        "orders",
+        rollout(commit=bad, stable=stable),
+        host=host,
+        releases=releases,
+        package_of=package_of,
+        others=["products.exports"],
+        root="gitops",
+    )
+    assert (wish.commit, wish.good_commit) == (bad, good)
+    assert wish.paths[1:] == ("gitops/policies/products/old_orders", "gitops/policies/products/orders")
+    assert f"- `{shared}`" in wish.body
+    assert host.files((await host.open_revert(wish)).commit) == {**files, shared: "200"}
 
 
 def _outside(text: str) -> str:
