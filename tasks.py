@@ -46,6 +46,14 @@ def logs(_: Context) -> None:
 
 
 @task
+def demo(_: Context) -> None:
+    """Play a story on the running platform: rollout."""
+    if (story := "".join(_rest())) != "rollout":
+        sys.exit(f"There is no story {story!r}; there is: rollout.")
+    sys.exit(_run(sys.executable, "-m", "examples.demo_rollout"))
+
+
+@task
 def test(_: Context) -> None:
     """Run every check and every test; with arguments only pytest, with them."""
     arguments = _rest()

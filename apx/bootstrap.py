@@ -6,6 +6,7 @@ import asyncio
 import getpass
 import os
 import re
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -48,7 +49,8 @@ from apx.requests.receipt import Receipts
 from apx.requests.specs import ReleasedSpecs, Terms
 from apx.rollout.active import Leases, RolloutStore
 from apx.rollout.arms import Arms
-from apx.rollout.counts import CountStore, Tally
+from apx.rollout.controller import Controller
+from apx.rollout.counts import CountStore, Tally, Writer
 from apx.rollout.follow import Follower
 from apx.rollout.githost import GitHost
 from apx.rollout.testers import ArmTokens
@@ -135,6 +137,11 @@ def receipts(settings: Settings, region: str) -> Receipts:
     return Receipts([ensure_secret(settings.home / "keys" / "receipts")], region)
 
 
+def count_writer(backends: Backends, kind: str, tally: Tally) -> Writer:
+    """Return what writes this process's counts."""
+    return Writer(backends.counts, f"{kind}-{socket.gethostname()}-{os.getpid()}", tally, clock=CLOCK)
+
+
 def arm_tokens(settings: Settings) -> ArmTokens:
     """Return what mints and reads the tokens by which testers choose an arm."""
     return ArmTokens(ensure_secret(settings.home / "keys" / "arms"))
@@ -214,6 +221,18 @@ def follower(
     )
 
 
+def controller(settings: GitSettings, outside: Backends) -> Controller:
+    """Return what moves rollouts on."""
+    return Controller(
+        outside.rollouts,
+        outside.counts,
+        outside.releases,
+        loader(settings),
+        git_host(settings),
+        gitops_root=settings.gitops_root,
+    )
+
+
 def live_product(settings: Settings) -> Callable[[Release], LiveProduct]:
     """Return what makes a release ready to serve in the router."""
     cache_dir: Path = settings.home / "cache" / "modules"
@@ -245,9 +264,12 @@ class WorkerParts:
 async def worker_parts(settings: Settings, *, lease_s: float, connections: int) -> AsyncIterator[WorkerParts]:
     """Connect a worker, and follow the live releases as long as it works."""
     async with backends(settings, lease_s=lease_s) as outside, backend_client(settings, connections) as client:
-        specs = ReleasedSpecs(loader(settings))
+        specs, tally = ReleasedSpecs(loader(settings)), Tally()
         follow = follower(settings, outside.rollouts, "worker", prepare=lambda release: release.manifest.spec)
-        following = asyncio.create_task(_follow_specs(follow, specs))
+        beside = [
+            asyncio.create_task(_follow_specs(follow, specs)),
+            asyncio.create_task(count_writer(outside, "worker", tally).run()),
+        ]
         try:
             yield WorkerParts(
                 bus=outside.bus,
@@ -255,13 +277,14 @@ async def worker_parts(settings: Settings, *, lease_s: float, connections: int) 
                 blobs=outside.blobs,
                 client=client,
                 terms=specs.terms,
-                tally=Tally(),
+                tally=tally,
                 bounds=specs.bounds,
                 cancellations=outside.bus.cancellations,
             )
         finally:
-            following.cancel()
-            await asyncio.gather(following, return_exceptions=True)
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
 
 
 async def _follow_specs(follow: Follower[ProductSpec], specs: ReleasedSpecs) -> None:

@@ -153,6 +153,7 @@ def isolated(home: Path, *, gitops: Path | None = None, workers: int = 1) -> Loc
         router_port=0,
         worker_port=0,
         demo_port=0,
+        monitor_port=0,
     )
 
 

@@ -11,6 +11,7 @@ import msgspec
 from apx import bootstrap
 from apx.admission.issue import issue_key
 from apx.catalog.load import load_catalog
+from apx.local.repository import commit_tree
 from apx.rollout.activate import activate
 from apx.settings import Settings
 
@@ -35,7 +36,8 @@ def seed(settings: Settings, gitops: Path, progress: Callable[[str], None]) -> S
 async def _seed(settings: Settings, gitops: Path, progress: Callable[[str], None]) -> Seeded:
     catalog = load_catalog(gitops)
     progress(f"catalog: {len(catalog.products)} products, {len(catalog.plans)} plans, {len(catalog.orgs)} orgs")
-    built = [one async for one in bootstrap.builder(settings, {}).build(catalog)]
+    commit = commit_tree(settings.home, gitops)
+    built = [one async for one in bootstrap.builder(settings, {"commit": commit} if commit else {}).build(catalog)]
     progress(f"releases: {len(built)} signed, {sum(one.new for one in built)} of them new")
     async with bootstrap.backends(settings) as backends:
         loader = bootstrap.loader(settings)

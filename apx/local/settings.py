@@ -11,7 +11,8 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field
 
 from apx.errors import Unavailable
-from apx.settings import Settings
+from apx.local.repository import repository
+from apx.settings import GitSettings
 
 DEMO_BACKEND = "demo.localhost:9000"
 """The name that the example products call; `connect_to` leads it to wherever the demo backend listens."""
@@ -20,12 +21,13 @@ CHOICE = range(15_000, 32_000)
 """Where free ports are taken from: below what systems give to outgoing connections (Linux: from 32,768), since one of
 those may take a port between our choice and its use."""
 _RANDOM = SystemRandom()
+_ONE_EACH = ("edge_port", "control_port", "router_port", "demo_port", "monitor_port")
 
 Port = Annotated[int, BeforeValidator(lambda value: 0 if value == "auto" else value), Field(ge=0, le=65_535)]
 """A port of 127.0.0.1; 0 or `auto`: any free one."""
 
 
-class LocalSettings(Settings):
+class LocalSettings(GitSettings):
     """What `up` needs to know beyond what its processes read for themselves."""
 
     edge_port: Port = 8080
@@ -34,12 +36,14 @@ class LocalSettings(Settings):
     worker_port: Port = 8083
     """The first worker's health port; each further worker takes the next."""
     demo_port: Port = 9000
+    monitor_port: Port = 0
+    """Health and metrics of the monitor; nobody but `status` asks for it by number."""
     gitops: Path = Path("gitops")
     workers: int = Field(default=1, ge=1, le=16)
 
     def resolved(self) -> LocalSettings:
         """Return the same with absolute paths, with a port wherever any free one was asked for."""
-        names = [name for name in ("edge_port", "control_port", "router_port", "demo_port") if getattr(self, name) == 0]
+        names = [name for name in _ONE_EACH if getattr(self, name) == 0]
         free = free_ports(len(names))
         worker_port = self.worker_port or free_range(self.workers)
         paths = {"home": self.home.expanduser().resolve(), "gitops": self.gitops.expanduser().resolve()}
@@ -52,6 +56,7 @@ class LocalSettings(Settings):
             "APX_CONTROL_PORT": self.control_port,
             "APX_ROUTER_PORT": self.router_port,
             "APX_DEMO_PORT": self.demo_port,
+            "APX_MONITOR_PORT": self.monitor_port,
             "APX_WORKER_PORT": self.worker_port,
         }
         more = {f"APX_WORKER_PORT+{i}": self.worker_port + i for i in range(1, self.workers)}
@@ -63,6 +68,7 @@ class LocalSettings(Settings):
         return {
             "APX_HOME": str(self.home),
             "APX_GITOPS": str(self.gitops),
+            "APX_GIT_REPOSITORY": self.git_repository or str(repository(self.home)),
             "APX_OTLP_ENDPOINT": self.otlp_endpoint or f"http://127.0.0.1:{self.control_port}/otlp",
             "APX_CONNECT_TO": ",".join(filter(None, (self.connect_to, demo))),
             **{name: str(port) for name, port in self.ports().items() if "+" not in name},

@@ -33,6 +33,13 @@ def processes(settings: LocalSettings) -> list[Process]:
             address=_url(settings.control_port),
             stop_s=5,
         ),
+        Process(
+            name="monitor",
+            command=_python("services.monitor"),
+            ready=HttpProbe("/readyz", port=settings.monitor_port),
+            address=_url(settings.monitor_port),
+            stop_s=5,
+        ),
         *workers,
         Process(
             name="router",

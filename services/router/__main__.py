@@ -85,7 +85,12 @@ async def serve(settings: RouterSettings) -> None:
             log_requests=settings.log_requests,
         )
         with _health(settings, follower):
-            await _run(uvicorn.Server(_config(router, settings)), identity.follow(), _serve_live(follower, router))
+            await _run(
+                uvicorn.Server(_config(router, settings)),
+                identity.follow(),
+                _serve_live(follower, router),
+                bootstrap.count_writer(backends, "router", tally).run(),
+            )
 
 
 async def _run(server: uvicorn.Server, *beside: Coroutine[None, None, None]) -> None:

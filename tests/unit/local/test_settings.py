@@ -10,10 +10,10 @@ from apx.local.settings import LocalSettings, busy, free_range
 
 @pytest.mark.parametrize("value", ["auto", "0"])
 def test_any_free_port_can_be_asked_for(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
-    for name in ("EDGE", "CONTROL", "ROUTER", "WORKER", "DEMO"):
+    for name in ("EDGE", "CONTROL", "ROUTER", "WORKER", "DEMO", "MONITOR"):
         monkeypatch.setenv(f"APX_{name}_PORT", value)
     ports = LocalSettings.load().resolved().ports().values()
-    assert len(set(ports)) == 5
+    assert len(set(ports)) == 6
     assert not any(busy(port) for port in ports)
 
 

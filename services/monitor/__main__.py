@@ -1,0 +1,69 @@
+"""The monitor process: `python -m services.monitor`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from apx import bootstrap
+from apx.errors import ApxError
+from apx.telemetry import logs
+from apx.telemetry.endpoint import LoopWatch, serve_health
+from services.monitor.app import Monitor
+from services.monitor.settings import MonitorSettings
+
+
+def main() -> int:
+    """Run until SIGTERM or SIGINT; return the exit code."""
+    try:
+        settings = MonitorSettings.load()
+        logs.configure("monitor", settings.log_level)
+        asyncio.run(serve(settings))
+    except ApxError as error:
+        sys.stderr.write(f"{error}\n")  # before there are logs, the operator reads this
+        return error.exit_code
+    finally:
+        logs.flush()
+    return 0
+
+
+async def serve(settings: MonitorSettings) -> None:
+    """Lead or stand by until told to stop."""
+    name = settings.monitor_name or f"{socket.gethostname()}-{os.getpid()}"
+    async with bootstrap.backends(settings) as backends:
+        monitor = Monitor(
+            bootstrap.controller(settings, backends),
+            backends.leases,
+            name=name,
+            every_s=settings.monitor_every_s,
+            lease_s=settings.monitor_lease_s,
+        )
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, monitor.stop)
+        with _health(settings, monitor):
+            await monitor.run()
+
+
+@contextmanager
+def _health(settings: MonitorSettings, monitor: Monitor) -> Iterator[None]:
+    watch = LoopWatch()
+    watch.start()
+    server = None
+    if settings.monitor_port:
+        server = serve_health(settings.monitor_port, lambda: monitor.ready, host=settings.monitor_host, watch=watch)
+    try:
+        yield
+    finally:
+        if server is not None:
+            server.close()
+        watch.stop()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
