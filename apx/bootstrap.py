@@ -21,7 +21,6 @@ from apx.backends.files.blobs import FileBlobs
 from apx.backends.files.releases import FileReleaseStore
 from apx.backends.files.signing import KeyFolder, ensure_secret
 from apx.backends.git.githost import LocalGit
-from apx.backends.github.githost import GitHub
 from apx.backends.http.client import HttpBackendClient
 from apx.backends.http.connect_to import parse_connect_to
 from apx.backends.valkey.bus import LEASE_S, ValkeyBus
@@ -190,6 +189,8 @@ def _github(settings: GitSettings) -> GitHost:
     path = Path(settings.github_token_file)
     if not settings.github_token_file:
         raise Misconfigured("APX_GITHUB_TOKEN_FILE is not set: name the file that holds the token")
+    from apx.backends.github.githost import GitHub  # noqa: PLC0415 -- 0.1 s and 33 MB that only this needs
+
     return GitHub(name, lambda: _token(path), clock=CLOCK, url=settings.github_url, main=settings.git_main)
 
 
