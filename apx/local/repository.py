@@ -61,12 +61,16 @@ def _written(bare: Path, tree: Path) -> str:
         index = {"GIT_INDEX_FILE": str(Path(folder) / "index"), "GIT_WORK_TREE": str(tree)}
         _git(bare, "add", "--all", "--force", ".", more=index, at=tree)
         files = _git(bare, "write-tree", more=index).strip()
-        _git(bare, "read-tree", f"--prefix={ROOT}/", files, more={"GIT_INDEX_FILE": str(Path(folder) / "whole")})
-        return _git(bare, "write-tree", more={"GIT_INDEX_FILE": str(Path(folder) / "whole")}).strip()
+    return _git(bare, "mktree", said=f"040000 tree {files}\t{ROOT}\n").strip()
 
 
 def _git(
-    bare: Path, *words: str, more: dict[str, str] | None = None, at: Path | None = None, inside: bool = True
+    bare: Path,
+    *words: str,
+    more: dict[str, str] | None = None,
+    at: Path | None = None,
+    said: str = "",
+    inside: bool = True,
 ) -> str:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     here = {"GIT_DIR": str(bare)} if inside else {}
@@ -74,6 +78,7 @@ def _git(
         done = subprocess.run(  # noqa: S603 -- fixed words and our own paths, no shell
             ["git", *words],  # noqa: S607 -- whichever Git is on PATH
             cwd=at,
+            input=said,
             env={**kept, **_NOBODY, **here, **(more or {})},
             capture_output=True,
             text=True,

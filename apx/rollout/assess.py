@@ -34,7 +34,8 @@ async def assess(counts: CountStore, product: str, rollout: Rollout) -> Assessme
     since = await counts.read(product, rollout.entered_ms)
     now = _by_org(since.by)
     candidate, stable = now.get(rollout.candidate, {}), now.get(rollout.stable, {})
-    if rollout.state in ("pending", "shadow") or rollout.paused_in in ("pending", "shadow"):
+    shadow = rollout.state in ("pending", "shadow") or rollout.paused_in in ("pending", "shadow")
+    if shadow:
         candidate = {org: _in_shadow(seen) for org, seen in candidate.items()}
     earlier = _by_org((await counts.read(product, rollout.started_ms, rollout.entered_ms)).by)
     before = _by_org((await counts.read(product, rollout.started_ms - BEFORE_MS, rollout.started_ms)).by)
@@ -52,7 +53,17 @@ async def assess(counts: CountStore, product: str, rollout: Rollout) -> Assessme
         last_weight_percent=steps[-1].weight_percent,
         last=last_step(rollout),
     )
+    if shadow and verdict.outcome != "fail":
+        verdict = _shown_by_shadow(candidate)
     return Assessment(verdict=_dated(verdict, since), stable=stable, candidate=candidate)
+
+
+def _shown_by_shadow(candidate: Mapping[str, Counts]) -> Verdict:
+    """Say what a shadow has seen; it can speak against a candidate, never for it."""
+    repeated = sum(seen.requests for seen in candidate.values())
+    denied = sum(seen.newly_denied for seen in candidate.values())
+    reason = f"in shadow: {repeated} decisions repeated, {denied} of them would newly be denied"
+    return Verdict(outcome="inconclusive", reason=reason)
 
 
 def _dated(verdict: Verdict, counted: Counted) -> Verdict:

@@ -10,7 +10,7 @@ from apx import bootstrap
 from apx.errors import ApxError, Unavailable
 from apx.local.folder import Folder
 from apx.local.platform import read_record
-from apx.local.repository import repository
+from apx.local.repository import commit_tree, repository
 from apx.local.settings import LocalSettings
 from apx.settings import Settings
 from examples.demo_rollout.repository import Clone
@@ -24,6 +24,7 @@ def main() -> int:
     try:
         if record is None:
             raise Unavailable(f"Nothing runs in {settings.home}: start a platform first (`./dev up --detach`).")
+        commit_tree(settings.home, settings.gitops)  # where an earlier telling has left something else
         clone = Clone(repository(settings.home), settings.home / "demo" / "clone")
         return 0 if asyncio.run(_tell(Settings(home=settings.home), clone, record.edge)) else 1
     except ApxError as error:

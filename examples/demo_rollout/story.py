@@ -6,13 +6,11 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-import yaml
-
 from apx import bootstrap
 from apx.admission.issue import issue_key
 from apx.bootstrap import Backends
 from apx.catalog.load import load_catalog
-from apx.errors import Conflict
+from apx.errors import Conflict, Unavailable
 from apx.release.digest import short
 from apx.rollout.actions import Wish, rollback, shown_state, start
 from apx.rollout.activate import activate
@@ -27,10 +25,11 @@ from examples.demo_rollout.traffic import Traffic
 PRODUCT = "orders"
 ORGS = tuple(f"demo-{number:02}" for number in range(1, 41))
 LOCKED_OUT = "demo-07"
-PER_SECOND = 50.0
+PER_SECOND = 100.0
 ACTOR = "demo"
 _NOTE = "demo rollout"
 _LONGEST_ACT_S = 80.0
+_TOLD_EVERY_S = 4.0
 _ORG = """# yaml-language-server: $schema=../schemas/org.json
 apiVersion: apx.dev/v1
 kind: Org
@@ -43,13 +42,19 @@ spec:
   entitlements:
     orders: enterprise
 """
-_ROLLOUT = {
-    "shadow": {"share_percent": 100, "hold_s": 4},
-    "steps": [{"weight_percent": 20, "hold_s": 5}, {"weight_percent": 60, "hold_s": 5}],
-    "max_hold_s": 60,
-}
+_ROLLOUT = """  rollout:
+    shadow:
+      share_percent: 100
+      hold_s: 4
+    steps:
+      - weight_percent: 25
+        hold_s: 5
+      - weight_percent: 50
+        hold_s: 5
+    max_hold_s: 60
+"""
+_DETAIL, _BETTER = "over what your plan allows.", "over what your plan allows: ask for a larger one."
 _ALLOW = "else := answers.allow({"
-_GOOD = 'else := answers.allow({"x-order-channel": "api", '
 _BAD = f"""else := answers.deny("org-unknown", "This organisation is not known.") if input.org == "{LOCKED_OUT}"
 
 {_ALLOW}"""
@@ -82,8 +87,8 @@ class Story:
             await self._leave(before.stable)
 
     async def _good(self, traffic: Traffic) -> bool:
-        self._say("\n1. A change that is fine: the policy tells the backend which channel an order came by.")
-        commit = self._change(_ALLOW, _GOOD, "Tell the backend the channel of an order")
+        self._say("\n1. A change that is fine: those who are refused are told more.")
+        commit = self._change(_DETAIL, _BETTER, "Say what to do when an order is too large")
         active = await self._roll_out(commit)
         refused = sum(traffic.refused.values())
         self._say(f"   {sum(traffic.answers.values())} orders were answered meanwhile, {refused} refused.")
@@ -124,10 +129,7 @@ class Story:
         for org in ORGS:
             (self._clone.gitops / "orgs" / f"{org}.yaml").write_text(_ORG.format(name=org))
         path = self._clone.gitops / "products" / PRODUCT / "product.yaml"
-        modeline, _, text = path.read_text().partition("\n")
-        document: dict[str, Any] = yaml.safe_load(text)
-        document["spec"]["rollout"] = _ROLLOUT
-        path.write_text(f"{modeline}\n{yaml.safe_dump(document, sort_keys=False)}")
+        path.write_text(path.read_text().rstrip() + "\n" + _ROLLOUT)
         commit = self._clone.commit("Move orders in two short steps")
         await activate(
             self._backends.rollouts,
@@ -169,21 +171,27 @@ class Story:
             self._backends.rollouts, loader, [Wish(digest=digest, commit=commit)], actor=ACTOR, force=True, why="demo"
         )
         self._say(f"   release {short(digest)}: built, tested, signed; rollout {started.outcome}")
-        told = ""
-        async with asyncio.timeout(_LONGEST_ACT_S):
-            while True:
-                active = await self._active()
-                rollout = active.rollout
-                if rollout is None or rollout.candidate != digest:
-                    raise Conflict(f"somebody else rolls {PRODUCT} out at the same time: look at `apx rollout status`")
-                if not rollout.under_way:
-                    self._say(f"   {shown_state(rollout)}: {rollout.reason}")
-                    return active
-                line = await self._line(rollout)
-                if line != told:
-                    self._say(f"   {line}")
-                    told = line
-                await asyncio.sleep(1)
+        try:
+            async with asyncio.timeout(_LONGEST_ACT_S):
+                return await self._ended(digest)
+        except TimeoutError as error:
+            raise Unavailable(f"it has not ended after {_LONGEST_ACT_S:g} s: `./dev logs monitor` says more") from error
+
+    async def _ended(self, digest: str) -> Active:
+        told, told_at = "", 0.0
+        while True:
+            active = await self._active()
+            rollout = active.rollout
+            if rollout is None or rollout.candidate != digest:
+                raise Conflict(f"somebody else rolls {PRODUCT} out at the same time: look at `apx rollout status`")
+            if not rollout.under_way:
+                self._say(f"   {shown_state(rollout)}: {rollout.reason}")
+                return active
+            state, now = shown_state(rollout), bootstrap.CLOCK.monotonic()
+            if state != told or now - told_at >= _TOLD_EVERY_S:
+                self._say(f"   {await self._line(rollout)}")
+                told, told_at = state, now
+            await asyncio.sleep(0.5)
 
     async def _line(self, rollout: Rollout) -> str:
         seen = await assess(self._backends.counts, PRODUCT, rollout)
