@@ -17,6 +17,11 @@ from apx.telemetry import metrics
 _FRESH_S = 60.0
 _MOST = 100_000
 _RECONNECT_S = 0.5
+GRACE_S = 120.0
+"""How long keys that were known go on while the store is away: nobody can revoke one there, either. A router that alone
+is cut off from the store hears of a revocation so much later."""
+_ASK_AGAIN_S = 0.5
+"""While the store is away it is asked so often, not for each request."""
 _log = structlog.get_logger(__name__)
 
 
@@ -51,7 +56,8 @@ class Identity:
     """Keys that this process has seen lately.
 
     A change of a key reaches the cache by push; a feed that breaks empties it. An entry is used for a minute at most.
-    The store being away is `Unavailable`, never an unknown key. Look-ups of the same key at the same time are one; one
+    While the store does not answer, keys that were known go on for `GRACE_S`; any other is `Unavailable`, never an
+    unknown key. Look-ups of the same key at the same time are one; one
     that a change has overtaken is not kept. Unknown keys have a cache of their own: they push no known one out.
     """
 
@@ -62,6 +68,9 @@ class Identity:
         self._known: OrderedDict[str, _Cached] = OrderedDict()
         self._unknown: OrderedDict[str, _Cached] = OrderedDict()
         self._asked: dict[str, asyncio.Future[KeyRecord | None]] = {}
+        self._before: dict[str, _Cached] = {}
+        """What was known when the store went away."""
+        self._away_until = 0.0
 
     def recent(self, key: str) -> tuple[str, KeyRecord | None] | str:
         """Return (hash, record) when the answer is known now, else the hash to `look_up`. Does no I/O."""
@@ -90,8 +99,22 @@ class Identity:
             metrics.KEY_LOOKUPS.inc("hit" if record else "unknown" if well_formed(key) else "malformed")
         else:
             metrics.KEY_LOOKUPS.inc("miss")
-            record = await self.look_up(recent)
+            record = await self._asked_or_before(recent)
         return record if record is not None and self.valid(record) else None
+
+    async def _asked_or_before(self, digest: str) -> KeyRecord | None:
+        """Ask the store; while it is away, return what was known of the key before. Raises `Unavailable`."""
+        before, now = self._before.get(digest), self._clock.monotonic()
+        usable = before is not None and before.until > now
+        if before is not None and usable and now < self._away_until:
+            return before.record
+        try:
+            return await self.look_up(digest)
+        except Unavailable:
+            self._away_until = self._clock.monotonic() + _ASK_AGAIN_S
+            if before is None or not usable:
+                raise
+            return before.record
 
     def valid(self, record: KeyRecord) -> bool:
         """Tell whether a key has not expired."""
@@ -104,6 +127,7 @@ class Identity:
                 async for digest in self._store.changes():
                     self._forget(digest)
             except Exception as error:  # noqa: BLE001 -- whatever it was: what may have changed unheard is not known
+                self._remember()
                 self._forget("")
                 if not isinstance(error, Unavailable):
                     _log.exception("keys.not-followed")
@@ -117,16 +141,25 @@ class Identity:
         if answered.cancelled() or answered.exception() is not None:
             return
         record = answered.result()
+        self._before.pop(digest, None)
         cache = self._unknown if record is None else self._known
         cache[digest] = _Cached(record, self._clock.monotonic() + _FRESH_S)
         cache.move_to_end(digest)
         if len(cache) > self._most:
             cache.popitem(last=False)
 
+    def _remember(self) -> None:
+        """Keep what is known aside, for as long as the store is away; nothing gets a second grace."""
+        until = self._clock.monotonic() + GRACE_S
+        self._before = {digest: one for digest, one in self._before.items() if one.until > self._clock.monotonic()}
+        for digest, cached in self._known.items():
+            self._before.setdefault(digest, _Cached(cached.record, until))
+
     def _forget(self, digest: str) -> None:
         """Forget what is known, and what is being asked, of one key; of all for an empty `digest`."""
         for held in (self._known, self._unknown, self._asked):
             if digest:
+                self._before.pop(digest, None)
                 held.pop(digest, None)
             else:
                 held.clear()

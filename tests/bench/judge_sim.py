@@ -102,7 +102,9 @@ class World:
     def _draw(self, org: Org, counts: Counts, requests: int, errors: float, candidate: bool) -> None:  # noqa: FBT001
         random, fault = self.random, self.fault if candidate else "none"
         rightly = binomial(random, requests, RIGHTLY_DENIED)
-        wrong = WRONGLY_DENIED if fault == "denials" else 1.0 if fault == "lockout" and org.name == self.locked_out else 0
+        wrong = (
+            WRONGLY_DENIED if fault == "denials" else 1.0 if fault == "lockout" and org.name == self.locked_out else 0
+        )
         wrongly = binomial(random, requests - rightly, wrong)
         counts.requests += requests
         counts.denied += rightly + wrongly
@@ -121,7 +123,12 @@ class World:
         if not bursts and not outages:
             yield end - begin, 1.0, 1.0, 0.0
             return
-        edges = {begin, end, *(edge for burst in bursts for edge in burst), *(edge for one in outages for edge in one[:2])}
+        edges = {
+            begin,
+            end,
+            *(edge for burst in bursts for edge in burst),
+            *(edge for one in outages for edge in one[:2]),
+        }
         inside = sorted(edge for edge in edges if begin <= edge <= end)
         for left, right in zip(inside, inside[1:], strict=False):
             burst = next((at for at, over in bursts if at <= left < over), None)

@@ -269,3 +269,54 @@ async def test_a_failed_look_up_leaves_no_unheard_error(
     store.gate.set()
     await turns()
     assert caplog.records == []
+
+
+@pytest.fixture
+async def cut_off(identity: Identity, store: Keys, following: None, monkeypatch: pytest.MonkeyPatch) -> KeyRecord:
+    """A key that was known when the store, its feed included, went away."""
+    del following
+    monkeypatch.setattr("apx.admission.identity._RECONNECT_S", 0.01)
+    await store.put(record := record_of(KEY))
+    await turns()  # the change is heard
+    await identity.identify(KEY)
+    store.away = True
+    store.broken.set()
+    await until(lambda: isinstance(identity.recent(KEY), str))
+    return record
+
+
+async def test_a_key_that_was_known_goes_on_while_the_store_is_away(identity: Identity, cut_off: KeyRecord) -> None:
+    assert await identity.identify(KEY) == cut_off
+
+
+async def test_while_the_store_is_away_it_is_not_asked_for_each_request(
+    identity: Identity, store: Keys, cut_off: KeyRecord
+) -> None:
+    before = store.looked_up
+    assert [await identity.identify(KEY) for _ in range(20)] == [cut_off] * 20
+    assert store.looked_up == before + 1
+
+
+@pytest.mark.usefixtures("cut_off")
+async def test_no_key_goes_on_for_ever_without_the_store(identity: Identity, clock: ManualClock) -> None:
+    clock.advance(120.1)
+    with pytest.raises(Unavailable):
+        await identity.identify(KEY)
+
+
+@pytest.mark.usefixtures("cut_off")
+async def test_a_key_that_was_not_known_waits_for_the_store(identity: Identity) -> None:
+    with pytest.raises(Unavailable):
+        await identity.identify(mint("live", secrets.token_bytes))
+
+
+async def test_what_was_revoked_meanwhile_is_refused_once_the_store_is_back(
+    identity: Identity, store: Keys, clock: ManualClock, cut_off: KeyRecord
+) -> None:
+    await identity.identify(KEY)
+    await store.revoke(cut_off.id)
+    store.away = False
+    clock.advance(0.6)
+    assert await identity.identify(KEY) is None
+    store.away = True
+    assert await identity.identify(KEY) is None
