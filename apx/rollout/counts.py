@@ -117,6 +117,10 @@ class CountStore(Protocol):
         """
         ...
 
+    async def leave(self, process: str) -> None:
+        """Forget a writer that has written for the last time: its silence means nothing. Raises `Unavailable`."""
+        ...
+
     async def read(self, product: str, since_ms: int, until_ms: int | None = None) -> Counted:
         """Return what was counted of a product; until now without `until_ms`. Raises `Unavailable`."""
         ...
@@ -183,7 +187,7 @@ class Writer:
         self._away = False
 
     async def run(self) -> None:
-        """Write until cancelled, and then once more. Raises nothing else."""
+        """Write until cancelled, then once more, and say that nothing will follow. Raises nothing else."""
         stopped = asyncio.Event()
         writing = asyncio.create_task(self._write_until(stopped))
         try:
@@ -191,6 +195,8 @@ class Writer:
         finally:
             stopped.set()
             await writing
+            with suppress(ApxError):  # then its silence is waited out
+                await self._store.leave(self._process)
 
     async def write(self) -> None:
         """Write what was counted since the last time, and what waits."""

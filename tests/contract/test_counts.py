@@ -91,6 +91,14 @@ async def test_a_process_that_has_seen_nothing_is_known_to_write(store: CountSto
     assert all(read.now_ms - 5000 < at <= read.now_ms for at in read.writers.values())
 
 
+async def test_a_writer_that_has_left_is_not_waited_for(store: CountStore) -> None:
+    await store.write("router-1", {})
+    await store.write("router-2", {})
+    await store.leave("router-1")
+    await store.leave("never-there")
+    assert (await store.read("orders", 0)).writers.keys() == {"router-2"}
+
+
 async def test_a_span_that_is_over_holds_its_whole_seconds_alone(store: CountStore) -> None:
     now_ms = (await store.read("orders", 0)).now_ms
     await store.write("router-1", {"orders": {(RELEASE, "acme"): seen()}})

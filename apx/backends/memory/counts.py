@@ -31,6 +31,10 @@ class MemoryCounts(CountStore):
             for second in [one for one in seconds if one < now_ms // 1000 - MINUTES_KEPT_S - MINUTE_S]:
                 del seconds[second]
 
+    async def leave(self, process: str) -> None:
+        """Forget a writer."""
+        self._writers.pop(process, None)
+
     async def read(self, product: str, since_ms: int, until_ms: int | None = None) -> Counted:
         """Return what was counted of a product."""
         now_ms = self._now_ms()

@@ -57,6 +57,11 @@ class ValkeyCounts(CountStore):
         for piece in _pieces(counts):
             await self._add(process, MOST_PAIRS, SECOND_TTL_S, MINUTE_TTL_S, WRITER_TTL_S, *piece)
 
+    async def leave(self, process: str) -> None:
+        """Forget a writer."""
+        with unavailable("leaving the counts"):
+            await self._client.zrem(_WRITERS, process)
+
     async def read(self, product: str, since_ms: int, until_ms: int | None = None) -> Counted:
         """Return what was counted of a product."""
         now_ms, writers = await self._now()
