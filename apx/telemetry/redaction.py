@@ -17,10 +17,11 @@ import re2
 _DEPTH = 6
 _NAMES = 4096
 _PLAIN = frozenset({str, int, float, bool, type(None)})
-_SECRET_WORDS = frozenset(
+_CREDENTIALS = frozenset(
     {"authorization", "cookie", "cookies", "secret", "secrets", "token", "tokens", "password", "passwd", "passphrase"}
-    | {"credential", "credentials", "apikey", "apikeys", "body", "bodies", "jwt", "bearer", "payload"}
+    | {"credential", "credentials", "apikey", "apikeys", "jwt", "bearer"}
 )
+_SECRET_WORDS = _CREDENTIALS | {"body", "bodies", "payload"}
 _MEASURES = frozenset({"bytes", "count", "id", "ids", "ms", "s", "seconds", "type", "total", "len", "length", "size"})
 _allowed: set[str] = set()
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
@@ -37,10 +38,18 @@ _X, _J, _SPACE, _PLUS, _PERCENT, _BACKSLASH, _EQUALS = b"xJ +%\\="
 @lru_cache(maxsize=_NAMES)
 def forbidden(name: str) -> bool:
     """Tell whether a field of this name may not be shown."""
-    words = _CAMEL.sub("_", name).replace("-", "_").replace(".", "_").lower().split("_")
-    if words[-1] in _MEASURES:
-        return False
-    return not _SECRET_WORDS.isdisjoint(words) or "api_key" in "_".join(words) or words[-2:] == ["private", "key"]
+    return _names_one_of(_SECRET_WORDS, words_of(name))
+
+
+@lru_cache(maxsize=_NAMES)
+def credential(name: str) -> bool:
+    """Tell whether a field of this name holds a credential; a body is none, but may hold some."""
+    return _names_one_of(_CREDENTIALS, words_of(name))
+
+
+def words_of(name: str) -> list[str]:
+    """Return the words of a name, in small letters: `accessToken`, `access-token` and `access_token` are alike."""
+    return _CAMEL.sub("_", name).replace("-", "_").replace(".", "_").lower().split("_")
 
 
 def clean(fields: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -73,6 +82,12 @@ def mask(text: bytes) -> bytes:
 def mask_text(text: str) -> str:
     """Like `mask`, for text."""
     return mask(text.encode("utf-8", "replace")).decode("utf-8", "replace")
+
+
+def _names_one_of(secret: frozenset[str], words: list[str]) -> bool:
+    if words[-1] in _MEASURES:
+        return False
+    return not secret.isdisjoint(words) or "api_key" in "_".join(words) or words[-2:] == ["private", "key"]
 
 
 def _deep(value: Any, depth: int) -> Any:
