@@ -23,7 +23,7 @@ from apx.policy.compile import CompiledPolicy, compile_policy
 from apx.policy.opa import Opa
 from apx.policy.test import PolicyTestReport, run_tests_cached
 from apx.release.digest import blob_of, canonical, digest_of
-from apx.release.model import PAYLOAD_TYPE, Compiler, Manifest, PolicyArtifact, TestReport
+from apx.release.model import PAYLOAD_TYPE, Compiler, Manifest, PolicyArtifact, Release, TestReport
 from apx.release.signing import Signer, holds, seal
 from apx.release.store import Listed, ReleaseStore
 
@@ -52,10 +52,9 @@ class Builder:
         clock: Clock,
         annotations: Mapping[str, str],
     ) -> None:
-        self._opa = opa
+        self._drafter = Drafter(opa, cache_dir)
         self._store = store
         self._signer = signer
-        self._cache_dir = cache_dir
         self._clock = clock
         self._annotations = dict(annotations)
 
@@ -65,17 +64,41 @@ class Builder:
         Everything is compiled and tested before the first one is stored: a broken tree changes nothing.
         Raises `PolicyRejected` with all that is wrong, `InvalidCatalog` for an unknown product, `Unavailable`.
         """
+        drafts = await self._drafter.draft(catalog, products)
+        known = {listed.digest async for listed in self._store.list_releases()}
+        for release in drafts:
+            yield await self._put(release, known)
+
+    async def _put(self, release: Release, known: set[str]) -> Built:
+        manifest, digest = release.manifest, release.digest
+        payload = canonical(manifest)
+        await self._store.put_blob(manifest.policy.wasm.digest, release.wasm)  # mends what was damaged, too
+        await self._store.put_blob(manifest.policy.data.digest, release.data)
+        if digest in known and holds(await self._store.get_release(digest), payload, self._signer.key_id):
+            return Built(product=manifest.product, digest=digest, new=False)
+        listed = Listed(
+            digest=digest, product=manifest.product, stored_at=self._clock.time(), annotations=self._annotations
+        )
+        await self._store.put_release(listed, seal(PAYLOAD_TYPE, payload, self._signer))
+        return Built(product=manifest.product, digest=digest, new=digest not in known)
+
+
+class Drafter:
+    """Makes releases of a catalog's products in memory: compiled and tested, not signed and not stored."""
+
+    def __init__(self, opa: Opa, cache_dir: Path) -> None:
+        self._opa = opa
+        self._cache_dir = cache_dir
+
+    async def draft(self, catalog: Catalog, products: Iterable[str] | None = None) -> list[Release]:
+        """Return the releases, sorted by product. Raises `PolicyRejected` with all that is wrong, `InvalidCatalog`."""
         wanted = _wanted(catalog, products)
         policies = Path(catalog.root) / "policies"
         packages = sorted({product.spec.policy.package for product in wanted})
         compiled = await self._each(packages, self._compile_one(policies))
         reports = await self._each(packages, self._test_one(policies))
         compiler = Compiler(opa=self._opa.version(), capabilities=capabilities_digest())
-        known = {listed.digest async for listed in self._store.list_releases()}
-        for product in wanted:
-            package = product.spec.policy.package
-            manifest = _manifest(catalog, product, compiled[package], reports[package], compiler)
-            yield await self._put(manifest, compiled[package], known)
+        return [_release(catalog, product, compiled, reports, compiler) for product in wanted]
 
     async def _each(self, packages: list[str], work: Callable[[str], T]) -> dict[str, T]:
         """Do one thing for each package, as many at a time as there are processors; raise all that is wrong at once."""
@@ -112,19 +135,6 @@ class Builder:
 
         return test
 
-    async def _put(self, manifest: Manifest, policy: CompiledPolicy, known: set[str]) -> Built:
-        payload = canonical(manifest)
-        digest = digest_of(payload)
-        await self._store.put_blob(manifest.policy.wasm.digest, policy.wasm)  # mends what was damaged, too
-        await self._store.put_blob(manifest.policy.data.digest, policy.data)
-        if digest in known and holds(await self._store.get_release(digest), payload, self._signer.key_id):
-            return Built(product=manifest.product, digest=digest, new=False)
-        listed = Listed(
-            digest=digest, product=manifest.product, stored_at=self._clock.time(), annotations=self._annotations
-        )
-        await self._store.put_release(listed, seal(PAYLOAD_TYPE, payload, self._signer))
-        return Built(product=manifest.product, digest=digest, new=digest not in known)
-
 
 def _wanted(catalog: Catalog, products: Iterable[str] | None) -> list[Product]:
     if products is None:
@@ -135,6 +145,18 @@ def _wanted(catalog: Catalog, products: Iterable[str] | None) -> list[Product]:
         known = ", ".join(sorted(catalog.products))
         raise InvalidCatalog(f"no product {', '.join(map(repr, unknown))} in {catalog.root}; there are: {known}")
     return [catalog.products[name] for name in names]
+
+
+def _release(
+    catalog: Catalog,
+    product: Product,
+    compiled: Mapping[str, CompiledPolicy],
+    reports: Mapping[str, PolicyTestReport],
+    compiler: Compiler,
+) -> Release:
+    policy = compiled[product.spec.policy.package]
+    manifest = _manifest(catalog, product, policy, reports[policy.package], compiler)
+    return Release(digest=digest_of(canonical(manifest)), manifest=manifest, wasm=policy.wasm, data=policy.data)
 
 
 def _manifest(
