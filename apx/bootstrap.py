@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import getpass
 import os
+import random
 import re
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -17,9 +18,12 @@ import msgspec
 
 from apx.admission.admit import LiveProduct
 from apx.admission.keys import KeyStore
+from apx.admission.recorder import Recorder
 from apx.backends.files.blobs import FileBlobs
 from apx.backends.files.releases import FileReleaseStore
+from apx.backends.files.samples import FileSamples, RecordedInputs
 from apx.backends.files.signing import KeyFolder, ensure_secret
+from apx.backends.git.commits import Commits
 from apx.backends.git.githost import LocalGit
 from apx.backends.http.client import HttpBackendClient
 from apx.backends.http.connect_to import parse_connect_to
@@ -37,7 +41,7 @@ from apx.errors import Misconfigured
 from apx.policy.evaluate import Evaluator
 from apx.policy.opa import Opa
 from apx.policy.shared import SharedPolicies
-from apx.release.build import Builder
+from apx.release.build import Builder, Drafter
 from apx.release.load import Loader
 from apx.release.model import Manifest, Release
 from apx.release.store import ReleaseStore
@@ -129,6 +133,26 @@ def builder(settings: Settings, annotations: dict[str, str]) -> Builder:
         clock=CLOCK,
         annotations=annotations,
     )
+
+
+def drafter(settings: Settings) -> Drafter:
+    """Return what makes releases in memory, to look at what they would do. Raises `Misconfigured`."""
+    return Drafter(Opa.find(), settings.home / "cache" / "policies")
+
+
+def commits(folder: Path) -> Commits:
+    """Return the commits of the repository that holds a folder."""
+    return Commits(folder)
+
+
+def recorder(settings: Settings) -> Recorder:
+    """Return what records a sample of this process's decisions."""
+    return Recorder(FileSamples(settings.home / "samples"), CLOCK, random.random)
+
+
+def recorded(settings: Settings, files: Sequence[Path] = ()) -> RecordedInputs:
+    """Return the recorded inputs: those in the files, else this home's. Raises `NotFound`, `Unavailable`."""
+    return RecordedInputs(settings.home / "samples", files)
 
 
 def receipts(settings: Settings, region: str) -> Receipts:

@@ -105,7 +105,7 @@ async def _listed(settings: Settings) -> tuple[list[Listed], set[str]]:
     return listed, live
 
 
-async def _full(settings: Settings, digest: str) -> str:
+async def full_digest(settings: Settings, digest: str) -> str:
     """Return the one digest that starts so. Raises `NotFound` or `Conflict`."""
     if is_digest(digest):
         return digest
@@ -123,11 +123,11 @@ async def _full(settings: Settings, digest: str) -> str:
 
 
 async def _manifest(settings: Settings, digest: str) -> Any:
-    return await bootstrap.loader(settings).manifest(await _full(settings, digest))
+    return await bootstrap.loader(settings).manifest(await full_digest(settings, digest))
 
 
 async def _verified(settings: Settings, digest: str) -> str:
-    full = await _full(settings, digest)
+    full = await full_digest(settings, digest)
     try:
         await bootstrap.loader(settings).load(full)
     except NotFound as error:
@@ -136,7 +136,7 @@ async def _verified(settings: Settings, digest: str) -> str:
 
 
 async def _activated(settings: Settings, digests: list[str], why: str) -> list[Activated]:
-    wanted = [await _full(settings, digest) for digest in digests] or await _newest(settings)
+    wanted = [await full_digest(settings, digest) for digest in digests] or await _newest(settings)
     async with bootstrap.backends(settings) as backends:
         return await activate(
             backends.rollouts,

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from apx.local.signals import stop_signals_interrupt
-from tests.bench import accept, build, bus, decision, growth, judge, latency, startup, worker
+from tests.bench import accept, build, bus, decision, growth, judge, latency, replay, startup, worker
 from tests.bench.bench import Bench
 from tests.bench.load import generator
 from tests.bench.machine import describe
@@ -44,6 +44,7 @@ GROUPS: dict[str, Group] = {
     "build": build,
     "bus": bus,
     "startup": startup,
+    "replay": replay,
 }
 TOOLS = frozenset({"APX_OPA", "APX_ENVOY", "APX_VALKEY_SERVER"})
 """Which binaries to use: all that may come from the settings of whoever runs this."""
