@@ -14,38 +14,17 @@ from typing import Literal
 import msgspec
 
 from apx.rollout.confidence import divergence, log_evidence_above, log_evidence_below, lower, upper
+from apx.rollout.limits import ORG_POINTS, Bars, Chances, about, figures, number, percent, points
 from apx.rollout.model import Evidence, Interval, Outcome
-from apx.rollout.reference import NOTHING, Share, Total, Trials, prior_of, shares, total
+from apx.rollout.reference import NOTHING, Share, Total, Trials, lifted, prior_of, raised, shares, total
 
-ORG_POINTS = 0.25
-"""One org decides alone only when it is this much worse off than before …"""
 _ORG_TIMES = 3.0
-"""… and its own rate has more than quadrupled: an org's rate swings threefold by itself, for a minute or so."""
+"""One org decides alone only when its own rate has more than quadrupled, too: it may treble by itself for a minute."""
 _MOST_ORG_BAR = 0.9
 _GRID = tuple(at / 8 for at in range(9))
 """Where, between what was seen and the furthest that it may be, the true rates are tried."""
 _ROUGHLY = 2.5
 """What the mixture costs beside the best alternative, in nats: for saying how many answers are waited for."""
-
-
-class Bars(msgspec.Struct, frozen=True, kw_only=True):
-    """What a measure is held against. Shares in [0, 1]; None where it is held against nothing of the kind."""
-
-    more: float | None
-    """Beyond this above the stable release it fails."""
-    more_now: float | None
-    """Within this above the stable release it passes the step."""
-    most: float | None = None
-    """Beyond this it fails, whatever the stable release did before."""
-
-
-class Chances(msgspec.Struct, frozen=True, kw_only=True):
-    """How often a measure may be wrong in one step, over all looks."""
-
-    fail: float
-    """Failing a candidate that is at its limit."""
-    passing: float
-    """Passing one that is over it."""
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,16 +98,17 @@ class _Comparison:
         enough = -math.log(self._fail)
         stable, usual, worth = self._stable, these.rate, these.worth
         now = stable.events / stable.trials if stable.trials else 0.0
-        widest = these.bounds(self._fail)[1] - usual
-        widest_now = self._stable_high() - now if stable.trials else 0.0
+        # Far enough that what refutes the furthest rate is enough by itself.
+        widest = these.bounds(self._fail / 80)[1] - usual
+        widest_now = upper(stable.events, stable.trials, self._fail / 4) - now if stable.trials else 0.0
         for at in _GRID:
             rate = usual + at * widest
             past = _half(log_evidence_below(usual * worth, worth, rate))
             for at_now in _GRID if stable.trials else _GRID[:1]:
                 then = now + at_now * widest_now
                 meanwhile = _half(log_evidence_below(stable.events, stable.trials, then)) if stable.trials else 0.0
-                bar = _lifted(rate, _raised(stable.rate, then)) + more
-                if log_evidence_above(these.events, these.trials, bar) + past + meanwhile < enough:
+                bar = lifted(rate, raised(stable.rate, then)) + more
+                if _half(log_evidence_above(these.events, these.trials, bar)) + past + meanwhile < enough:
                     return False
         return True
 
@@ -136,6 +116,10 @@ class _Comparison:
         """Tell whether the candidate is over the limit and the stable release is not, nor was for these orgs."""
         if self._stable.trials and upper(self._stable.events, self._stable.trials, self._fail_now) > most:
             return False
+        if len(self._shares) == 1:
+            return lower(self._all.events, self._all.trials, self._fail_org) > most and self._locked_out(
+                self._shares[0]
+            )
         return self._without_the_worst(
             lambda these: (
                 lower(these.events, these.trials, self._fail_org)
@@ -148,11 +132,8 @@ class _Comparison:
             return False
         return holds(self._all.without(max(self._shares, key=lambda share: share.more)))
 
-    def _stable_high(self) -> float:
-        return upper(self._stable.events, self._stable.trials, self._fail)
-
     def _locked_out(self, share: Share) -> bool:
-        bar = _lifted(_org_bar(share, self._fail_past), self._raised_most)
+        bar = lifted(_org_bar(share, self._fail_past), self._raised_most)
         return log_evidence_above(share.events, share.trials, bar) >= math.log(len(self._shares) / self._fail_org)
 
     def _passes(self) -> bool:
@@ -174,7 +155,7 @@ class _Comparison:
         stable = self._stable
         if stable.trials and stable.expected:
             low *= min(1.0, upper(stable.events, stable.trials, self._pass_now) / stable.rate)
-        return _lifted(low, self._raised_least if self._raised_least <= limit else 0.0)
+        return lifted(low, self._raised_least if self._raised_least <= limit else 0.0)
 
     def _awaited(self, limit: float) -> str:
         """Say what a pass waits for."""
@@ -191,7 +172,7 @@ class _Comparison:
         told = divergence(usual, bar) if usual < bar else 0.0
         needed = (math.log(1 / self._pass) + _ROUGHLY) / told if told else math.inf
         if seen.trials < needed < math.inf:
-            return f"{self._measure}: {seen.trials} of about {_rounded(needed)} answers seen"
+            return f"{self._measure}: {seen.trials} of about {about(needed)} answers seen"
         if not told:
             return f"{self._figures()}: too little is known of these orgs under the stable release"
         return f"{self._figures()}: not yet certain to be within {points(limit)}"
@@ -237,7 +218,7 @@ class _Comparison:
 
     def _reference(self) -> Interval:
         low = self._floor(self._bars.more_now or 0.0)
-        high = _lifted(self._usual_high, self._raised_most)
+        high = lifted(self._usual_high, self._raised_most)
         return _interval(self._all.rate, self._all.worth, low, high)
 
     def _figures(self) -> str:
@@ -246,26 +227,6 @@ class _Comparison:
             return text
         stable = self._reference()
         return f"{text}, stable {percent(self._all.rate)} ({number(stable.low)} to {number(stable.high)})"
-
-
-def figures(interval: Interval) -> str:
-    """Write an interval for an operator, in percent: `4.9 % (3.1 to 7.4) of 412`."""
-    return f"{percent(interval.rate)} ({number(interval.low)} to {number(interval.high)}) of {interval.requests}"
-
-
-def percent(share: float) -> str:
-    """Write a share in percent."""
-    return f"{number(share)} %"
-
-
-def points(share: float) -> str:
-    """Write a difference of shares in percentage points."""
-    return f"{number(share)} points"
-
-
-def number(share: float) -> str:
-    """Write a share in percent, without the sign."""
-    return f"{100 * share:.1f}"
 
 
 def _org_bar(share: Share, alpha: float) -> float:
@@ -285,31 +246,16 @@ def _raised_most(stable: Total, alpha: float) -> float:
     """
     if not stable.trials:
         return 0.0
-    return _raised(stable.rate, upper(stable.events, stable.trials, alpha))
+    return raised(stable.rate, upper(stable.events, stable.trials, alpha))
 
 
 def _raised_least(stable: Total, alpha: float, alpha_past: float) -> float:
     """Return the share of otherwise good answers that the stable release fails now for certain."""
     if not stable.trials:
         return 0.0
-    return _raised(stable.bounds(alpha_past)[1], lower(stable.events, stable.trials, alpha))
-
-
-def _raised(usual: float, now: float) -> float:
-    return max(0.0, (now - usual) / (1 - usual)) if usual < 1 else 0.0
-
-
-def _lifted(rate: float, raised: float) -> float:
-    """Return a rate when a share `raised` of what else is good goes bad: an outage hits good answers alone."""
-    return 1 - (1 - rate) * (1 - raised)
+    return raised(stable.bounds(alpha_past)[1], lower(stable.events, stable.trials, alpha))
 
 
 def _interval(rate: float, worth: float, low: float, high: float) -> Interval:
     trials = max(1, round(worth))
     return Interval(events=round(rate * trials), requests=trials, low=min(low, rate), high=max(high, rate))
-
-
-def _rounded(count: float) -> int:
-    """Round up to two digits: it is an estimate."""
-    unit = 10 ** max(0, math.floor(math.log10(count)) - 1)
-    return math.ceil(count / unit) * unit

@@ -1,8 +1,8 @@
 """Confidence sequences: what can be said of a rate of events at any moment, however often one looks.
 
 A lower bound that may be looked at each second must hold for all seconds at once. For events x_1, x_2, … in {0, 1}, of
-which each may have a mean of its own that depends on all before it, let p be the average of these means so far. Then for
-each fixed l
+which each may have a mean of its own that depends on all before it, let p be the average of these means so far. Then
+for each fixed l
 
     exp(l * events) / (1 + p * (exp(l) - 1)) ** trials
 
@@ -14,8 +14,8 @@ exp(l) is the ratio of the odds p'/(1-p') : p/(1-p), and the factor the likeliho
 mixture sequential probability ratio test, with all alternatives p' on one side of p. Nothing is assumed of orgs: they
 may differ, fail in bursts and depend on one another; the bound is of what their average has been.
 
-Sources: Ville 1939, "Étude critique de la notion de collectif"; Robbins 1970, "Statistical methods related to the law of
-the iterated logarithm"; Howard, Ramdas, McAuliffe and Sekhon 2021, "Time-uniform, nonparametric, nonasymptotic
+Sources: Ville 1939, "Étude critique de la notion de collectif"; Robbins 1970, "Statistical methods related to the law
+of the iterated logarithm"; Howard, Ramdas, McAuliffe and Sekhon 2021, "Time-uniform, nonparametric, nonasymptotic
 confidence sequences"; Waudby-Smith and Ramdas 2024, "Estimating means of bounded random variables by betting"; Johari,
 Koomen, Pekelis and Walsh 2022, "Always valid inference". For `fixed`: Chernoff 1952; Hoeffding 1963, theorem 1.
 """
@@ -82,7 +82,8 @@ def lower(events: int, trials: int, alpha: float) -> float:
     if not events:
         return 0.0
     seen, nats = events / trials, -math.log(alpha)
-    return _falling_to(lambda rate: log_evidence_above(events, trials, rate) - nats, seen, _width(seen, trials, nats + _MIXED))
+    width = _width(seen, trials, nats + _MIXED)
+    return _falling_to(lambda rate: log_evidence_above(events, trials, rate) - nats, seen, width)
 
 
 def upper(events: int, trials: int, alpha: float) -> float:
@@ -117,9 +118,9 @@ def fixed(rate: float, trials: float, alpha: float) -> tuple[float, float]:
 def _falling_to(excess: Callable[[float], float], high: float, step: float) -> float:
     """Return about where a function of a rate, which falls up to `high` and is negative there, meets 0.
 
-    The function is not below 0 at what is returned, nor above `_PRECISION`; 0 where it is negative all the way. By false
-    position (the Illinois variant: Dowell and Jarratt 1971) in the logit, where it is nearly a parabola for small rates
-    as well; `step` is about how far it is to go there.
+    The function is not below 0 at what is returned, nor above `_PRECISION`; 0 where it is negative all the way. By
+    false position (the Illinois variant: Dowell and Jarratt 1971) in the logit, where it is nearly a parabola for small
+    rates as well; `step` is about how far it is to go there.
     """
     if high <= 0.0:
         return 0.0

@@ -14,16 +14,17 @@ from typing import Literal
 import msgspec
 
 from apx.catalog.model import Judge
-from apx.rollout.comparison import Bars, Case, Chances, compared
+from apx.rollout.comparison import Case, compared
 from apx.rollout.counts import Counts
+from apx.rollout.limits import Bars, Chances
 from apx.rollout.model import Evidence, Interval, Verdict
 from apx.rollout.paired import denials, policy_failures
 from apx.rollout.reference import Seen, Trials
 
 NOISY = Chances(fail=1.2e-3, passing=5e-3)
-"""Errors and latency. A step aborts with a chance of 0.24 % at most what is exactly at both limits, four steps with 1 %;
-a candidate that is as good as the stable release is far from them. To be promoted a bad candidate must pass the very
-measure that it is bad in, so that the chance of passing need not be shared."""
+"""Errors and latency. A step aborts with a chance of 0.24 % at most what is exactly at both limits, four steps with
+1 %; a candidate that is as good as the stable release is far from them. To be promoted a bad candidate must pass the
+very measure that it is bad in, so that the chance of passing need not be shared."""
 PAIRED = Chances(fail=2e-3, passing=5e-3)
 """Denials and policy failures. A candidate that decides as the stable release does has no new ones: it is never aborted
 for them, whatever this says."""
@@ -74,9 +75,7 @@ def tolerated(limit: float, weight_percent: float, last_weight_percent: float) -
     return max(limit, min(_MOST_TOLERANCE, limit * last_weight_percent / max(weight_percent, 1e-9)))
 
 
-def _measures(
-    limits: Judge, observed: Observed, bars: Callable[..., Bars], *, last: bool
-) -> Iterable[Evidence]:
+def _measures(limits: Judge, observed: Observed, bars: Callable[..., Bars], *, last: bool) -> Iterable[Evidence]:
     errors = bars(limits.more_errors_percent, limits.errors_percent)
     if errors.more is not None or errors.most is not None:
         yield _errors(observed, errors)

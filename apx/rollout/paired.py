@@ -13,9 +13,9 @@ from typing import Literal
 
 import msgspec
 
-from apx.rollout.comparison import ORG_POINTS, Bars, Chances, figures, percent
 from apx.rollout.confidence import log_evidence_above, lower, upper
 from apx.rollout.counts import Counts
+from apx.rollout.limits import ORG_POINTS, Bars, Chances, about, figures, percent
 from apx.rollout.model import Evidence, Interval, Outcome
 
 _ROUGHLY = 1.0
@@ -42,7 +42,7 @@ def denials(orgs: Mapping[str, Counts], carried: Mapping[str, Counts], bars: Bar
     if (org := _locked_out(orgs, alpha)) is not None:
         own = _newly(summed([orgs[org]]), alpha / len(orgs), chances.passing)
         text = f"new denials of org {org}: {figures(own)}: over {percent(ORG_POINTS)}"
-        return _evidence("denials", "fail", own, ORG_POINTS, text, org)
+        return _evidence("denials", "fail", own, ORG_POINTS, text, org=org)
     best = _newly(summed([*orgs.values(), *carried.values()]), alpha, chances.passing) if carried else interval
     return _passing("denials", "new denials", min(interval, best, key=lambda one: one.high), limit_now, chances)
 
@@ -50,7 +50,7 @@ def denials(orgs: Mapping[str, Counts], carried: Mapping[str, Counts], bars: Bar
 def policy_failures(
     orgs: Mapping[str, Counts], carried: Mapping[str, Counts], bars: Bars, chances: Chances
 ) -> Evidence:
-    """Say what the candidate's policy failures say of it; those that the stable policy would have denied do not count."""
+    """Say what the candidate's policy failures say of it; where the stable policy denies as well they do not count."""
     here, alpha = summed(orgs.values()), chances.fail
     interval = _failing(here, alpha, chances.passing)
     limit, limit_now = _limits(bars)
@@ -116,7 +116,7 @@ def _passing(
         return _evidence(measure, "pass", interval, limit, f"{what}: {figures(interval)}: at most {percent(limit)}")
     needed = (math.log(1 / chances.passing) + _ROUGHLY) / -math.log1p(-limit)
     if interval.requests < needed:
-        text = f"{what}: {interval.requests} of about {math.ceil(needed / 10) * 10} requests seen"
+        text = f"{what}: {interval.requests} of about {about(needed)} requests seen"
     else:
         text = f"{what}: {figures(interval)}: not yet certain to be within {percent(limit)}"
     return _evidence(measure, "inconclusive", interval, limit, text)
@@ -128,6 +128,7 @@ def _evidence(
     candidate: Interval,
     limit: float,
     text: str,
+    *,
     org: str = "",
 ) -> Evidence:
     return Evidence(measure=measure, says=says, candidate=candidate, limit=limit, org=org, text=text)

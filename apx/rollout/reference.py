@@ -1,10 +1,11 @@
 """What the stable release would have done for the orgs that a candidate serves.
 
 The split is by org, so the two releases never serve the same org at the same time, and orgs differ: one sends requests
-that fail, another calls the slow route. A candidate is therefore held against its own orgs' past. Each org's rate is the
-one that it had under the stable release, shrunk towards the product's where it has little history (the mean of a beta
-distribution whose width is what the orgs' rates vary by, by the method of moments; Kleinman 1973, "Proportions with
-extraneous variance"), and the rates are weighted by what the candidate served of each org (direct standardisation).
+that fail, another calls the slow route. A candidate is therefore held against its own orgs' past. Each org's rate is
+the one that it had under the stable release, shrunk towards the product's where it has little history (the mean of a
+beta distribution whose width is what the orgs' rates vary by, by the method of moments; Kleinman 1973, "Proportions
+with extraneous variance"), and the rates are weighted by what the candidate served of each org (direct
+standardisation).
 """
 
 from __future__ import annotations
@@ -136,6 +137,16 @@ def total(parts: Iterable[Share]) -> Total:
         expected += of * rate
         variance += of * of * width
     return Total(events, trials, expected, variance)
+
+
+def raised(usual: float, now: float) -> float:
+    """Return the share of what was good that goes bad now; 0 where nothing does."""
+    return max(0.0, (now - usual) / (1 - usual)) if usual < 1 else 0.0
+
+
+def lifted(rate: float, share: float) -> float:
+    """Return a rate when a `share` of what else is good goes bad: an outage hits good answers alone."""
+    return 1 - (1 - rate) * (1 - share)
 
 
 def _around(rate: float, variance: float, alpha: float) -> tuple[float, float]:

@@ -31,7 +31,8 @@ EXAMPLE, TUNED = 0.99, 0.97
 _LOOKS = (
     "80 orgs by Zipf's law, noisy ones, bursts, outages; steps 5/25/50 %, 60 s each, 3600 s at most. A look each second "
     "up to the tenth, then each sixth longer. Peer: a look each minute at the success rate (99 %) and the 99th percentile "
-    "(500 ms), rolled back after five bad ones; split by org too, where its own split is by request and a noisy org weighs less"
+    "(500 ms), rolled back after five bad ones; split by org too, where its own split is by request and a noisy org "
+    "weighs less"
 )
 
 
@@ -48,8 +49,8 @@ def rows(bench: Bench) -> Iterator[Row]:
             peer="fixed thresholds",
             goal=Goal(at_most=1),
             less_is_better=True,
-            note=f"{same} candidates that are as good as the stable release, {rps} requests a second: aborted all the same. "
-            f"{_told(ours)}; the peer with {TUNED:.0%}: {_told(tuned)}. {_LOOKS}.",
+            note=f"{same} candidates that are as good as the stable release, {rps} requests a second: aborted all the "
+            f"same. {_told(ours)}; the peer with {TUNED:.0%}: {_told(tuned)}. {_LOOKS}.",
         )
     for fault, what in FAULTS.items():
         for rps in RATES:
@@ -80,8 +81,8 @@ def _bad(fault: Fault, what: str, rps: int, count: int) -> Iterator[Row]:
         unit="s",
         peer="fixed thresholds",
         less_is_better=True,
-        note="from the first answer that the fault touched to the abort, median of those that were aborted; 95 % within "
-        f"{percentile(found, 95):.0f} s.",
+        note="from the first answer that the fault touched to the abort, median of those that were aborted; 95 % "
+        f"within {percentile(found, 95):.0f} s.",
     )
 
 
@@ -100,7 +101,7 @@ def _ends(fault: Fault, rps: int, count: int) -> tuple[list[End], list[End], lis
 
 def _speed() -> Row:
     """Measure one verdict with many orgs."""
-    random = Random(1)
+    random = Random(1)  # noqa: S311 -- an example
     orgs = [f"org-{number}" for number in range(10_000)]
 
     def arm(some: Sequence[str], answers: int) -> dict[str, Counts]:
@@ -109,7 +110,7 @@ def _speed() -> Row:
                 requests=answers,
                 answers=answers,
                 errors=random.randint(0, 2),
-                latency={at: answers // 20 for at in range(20, 40)},
+                latency=dict.fromkeys(range(20, 40), answers // 20),
             )
             for org in some
         }

@@ -1,15 +1,15 @@
 """Simulated rollouts: a product with orgs that differ, bursts and outages, and two judges that move its traffic.
 
-Time is in seconds. Answers are drawn by org between two looks (binomial, with a normal approximation for large numbers),
-cut where a burst or an outage begins or ends. Both judges meet the same worlds: orgs, split, bursts, outages; the answers
-themselves are drawn anew, because the traffic depends on what each judge did.
+Time is in seconds. Answers are drawn by org between two looks (binomial, with a normal approximation for large
+numbers), cut where a burst or an outage begins or ends. Both judges meet the same worlds: orgs, split, bursts, outages;
+the answers themselves are drawn anew, because the traffic depends on what each judge did.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from random import Random
 from statistics import NormalDist
 from typing import Literal
@@ -67,7 +67,7 @@ class World:
     """Everything that is the same whichever judge looks."""
 
     def __init__(self, seed: int, rps: float, fault: Fault, spec: RolloutSpec) -> None:
-        random = Random(seed)
+        random = Random(seed)  # noqa: S311 -- a simulation
         self.rps, self.fault, self.spec = rps, fault, spec
         self.orgs = _orgs(random)
         self.id = f"rollout-{seed}"
@@ -80,7 +80,7 @@ class World:
         reached = Split(self.id, spec.steps[-1].weight_percent)
         large = [org for org in self.orgs if org.share >= LEAST_LOCKED_OUT and reached.arm(org.name) == "candidate"]
         self.locked_out = random.choice(large).name if large else ""
-        self.random = Random(seed + 1)
+        self.random = Random(seed + 1)  # noqa: S311 -- a simulation
 
     def before(self) -> dict[str, Counts]:
         """Return the stable release's history."""
@@ -130,7 +130,7 @@ class World:
             *(edge for one in outages for edge in one[:2]),
         }
         inside = sorted(edge for edge in edges if begin <= edge <= end)
-        for left, right in zip(inside, inside[1:], strict=False):
+        for left, right in pairwise(inside):
             burst = next((at for at, over in bursts if at <= left < over), None)
             failing = max((one[2] for one in outages if one[0] <= left < one[1]), default=0.0)
             traffic, errors = (1.0, 1.0) if burst is None else (3.0, 1.0) if burst % 2 else (1.0, 3.0)
@@ -273,7 +273,7 @@ def _latencies(random: Random, into: dict[int, int], answers: int, tail: tuple[f
 
 def _times(random: Random, per_s: float, begin: int, end: int) -> list[int]:
     gaps = (random.expovariate(per_s) for _ in iter(int, 1))
-    found = []
+    found: list[float] = []
     for at in accumulate(gaps, initial=float(begin)):
         if at >= end:
             return [int(one) for one in found[1:]]
