@@ -14,7 +14,7 @@ from typing import Literal
 import msgspec
 
 from apx.rollout.confidence import divergence, log_evidence_above, log_evidence_below, lower, upper
-from apx.rollout.limits import ORG_POINTS, Bars, Chances, about, figures, number, percent, points
+from apx.rollout.limits import ORG_POINTS, Bars, Chances, about, figures, named, number, percent, points
 from apx.rollout.model import Evidence, Interval, Outcome
 from apx.rollout.reference import NOTHING, Share, Total, Trials, lifted, prior_of, raised, shares, total
 
@@ -188,7 +188,7 @@ class _Comparison:
         )
         least, most = share.expected(self._fail_past)
         text = (
-            f"{self._measure} of org {share.org}: candidate {figures(candidate)}, stable {percent(share.rate)} "
+            f"{self._measure} of {named(share.org)}: candidate {figures(candidate)}, stable {percent(share.rate)} "
             f"({number(least)} to {number(most)}): more than {points(ORG_POINTS)} above"
         )
         stable = _interval(share.rate, share.rate * (1 - share.rate) / share.variance, least, most)

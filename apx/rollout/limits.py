@@ -37,6 +37,11 @@ def figures(interval: Interval) -> str:
     return f"{percent(interval.rate)} ({number(interval.low)} to {number(interval.high)}) of {interval.requests}"
 
 
+def named(org: str) -> str:
+    """Name an org; "" are those that a store counts together because there are too many (see `CountStore`)."""
+    return f"org {org}" if org else "the orgs counted together"
+
+
 def percent(share: float) -> str:
     """Write a share in percent."""
     return f"{number(share)} %"

@@ -15,7 +15,7 @@ import msgspec
 
 from apx.rollout.confidence import log_evidence_above, lower, upper
 from apx.rollout.counts import Counts
-from apx.rollout.limits import ORG_POINTS, Bars, Chances, about, figures, percent
+from apx.rollout.limits import ORG_POINTS, Bars, Chances, about, figures, named, percent
 from apx.rollout.model import Evidence, Interval, Outcome
 
 _ROUGHLY = 1.0
@@ -41,7 +41,7 @@ def denials(orgs: Mapping[str, Counts], carried: Mapping[str, Counts], bars: Bar
         return _evidence("denials", "fail", interval, limit, f"new denials: {figures(interval)}: over {percent(limit)}")
     if (org := _locked_out(orgs, alpha)) is not None:
         own = _newly(summed([orgs[org]]), alpha / len(orgs), chances.passing)
-        text = f"new denials of org {org}: {figures(own)}: over {percent(ORG_POINTS)}"
+        text = f"new denials of {named(org)}: {figures(own)}: over {percent(ORG_POINTS)}"
         return _evidence("denials", "fail", own, ORG_POINTS, text, org=org)
     best = _newly(summed([*orgs.values(), *carried.values()]), alpha, chances.passing) if carried else interval
     return _passing("denials", "new denials", min(interval, best, key=lambda one: one.high), limit_now, chances)
