@@ -58,8 +58,8 @@ class _Comparison:
         self._pass, self._pass_past, self._pass_now = chances.passing / 2, chances.passing / 4, chances.passing / 4
         self._raised_most = _raised_most(self._stable, self._fail_now)
         self._raised_least = _raised_least(self._stable, self._pass_now, self._pass_past)
-        self._usual_low = self._all.bounds(self._pass_past)[0]
-        self._usual_high = self._all.bounds(self._fail_past)[1]
+        self._usual_low = self._all.low(self._pass_past)
+        self._usual_high = self._all.high(self._fail_past)
         self._high = upper(self._all.events, self._all.trials, self._pass)
 
     def evidence(self) -> Evidence:
@@ -99,7 +99,7 @@ class _Comparison:
         stable, usual, worth = self._stable, these.rate, these.worth
         now = stable.events / stable.trials if stable.trials else 0.0
         # Far enough that what refutes the furthest rate is enough by itself.
-        widest = these.bounds(self._fail / 80)[1] - usual
+        widest = these.high(self._fail / 80) - usual
         widest_now = upper(stable.events, stable.trials, self._fail / 4) - now if stable.trials else 0.0
         for at in _GRID:
             rate = usual + at * widest
@@ -123,7 +123,7 @@ class _Comparison:
         return self._without_the_worst(
             lambda these: (
                 lower(these.events, these.trials, self._fail_org)
-                > max(most, these.bounds(self._fail_past)[1] if self._known else 0.0)
+                > max(most, these.high(self._fail_past) if self._known else 0.0)
             )
         )
 
@@ -186,12 +186,12 @@ class _Comparison:
             low=low,
             high=upper(share.events, share.trials, self._pass),
         )
-        least, most = share.expected(self._fail_past)
+        least, most = share.low(self._fail_past), share.high(self._fail_past)
         text = (
             f"{self._measure} of {named(share.org)}: candidate {figures(candidate)}, stable {percent(share.rate)} "
             f"({number(least)} to {number(most)}): more than {points(ORG_POINTS)} above"
         )
-        stable = _interval(share.rate, share.rate * (1 - share.rate) / share.variance, least, most)
+        stable = _interval(share.rate, share.worth, least, most)
         return Evidence(
             measure=self._measure,
             says="fail",
@@ -231,7 +231,7 @@ class _Comparison:
 
 def _org_bar(share: Share, alpha: float) -> float:
     """Return what an org's own rate must be above to decide alone."""
-    return min(_MOST_ORG_BAR, share.expected(alpha)[1] + max(ORG_POINTS, _ORG_TIMES * share.rate))
+    return min(_MOST_ORG_BAR, share.high(alpha) + max(ORG_POINTS, _ORG_TIMES * share.rate))
 
 
 def _half(log_evidence: float) -> float:
@@ -253,7 +253,7 @@ def _raised_least(stable: Total, alpha: float, alpha_past: float) -> float:
     """Return the share of otherwise good answers that the stable release fails now for certain."""
     if not stable.trials:
         return 0.0
-    return raised(stable.bounds(alpha_past)[1], lower(stable.events, stable.trials, alpha))
+    return raised(stable.high(alpha_past), lower(stable.events, stable.trials, alpha))
 
 
 def _interval(rate: float, worth: float, low: float, high: float) -> Interval:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from apx.rollout.confidence import fixed
+from apx.rollout.confidence import fixed_high, fixed_low
 
 _LEAST_WORTH, _MOST_WORTH = 5.0, 1000.0
 _ONE_ORG_WORTH = 20.0
@@ -58,9 +58,18 @@ class Share(NamedTuple):
         """Return how many events there are beyond those expected."""
         return self.events - self.trials * self.rate
 
-    def expected(self, alpha: float) -> tuple[float, float]:
-        """Return where the org's own rate under the stable release lies."""
-        return _around(self.rate, self.variance, alpha)
+    @property
+    def worth(self) -> float:
+        """Return how many trials say as much of the expected rate as the org's past does."""
+        return self.rate * (1 - self.rate) / self.variance if self.variance else 0.0
+
+    def low(self, alpha: float) -> float:
+        """Return what the org's own rate under the stable release is not below, but with a chance of `alpha`."""
+        return fixed_low(self.rate, self.worth, alpha)
+
+    def high(self, alpha: float) -> float:
+        """Return what it is not above."""
+        return fixed_high(self.rate, self.worth, alpha)
 
 
 class Total(NamedTuple):
@@ -93,9 +102,13 @@ class Total(NamedTuple):
             max(0.0, self.variance - share.trials**2 * share.variance),
         )
 
-    def bounds(self, alpha: float) -> tuple[float, float]:
-        """Return where the rate lies that the stable release had for these orgs, each end wrong with `alpha`."""
-        return _around(self.rate, self.variance / self.trials**2, alpha) if self.trials else (0.0, 1.0)
+    def low(self, alpha: float) -> float:
+        """Return what the stable release's rate for these orgs is not below, but with a chance of `alpha`."""
+        return fixed_low(self.rate, self.worth, alpha)
+
+    def high(self, alpha: float) -> float:
+        """Return what it is not above."""
+        return fixed_high(self.rate, self.worth, alpha)
 
 
 def prior_of(history: Trials) -> Prior:
@@ -147,7 +160,3 @@ def raised(usual: float, now: float) -> float:
 def lifted(rate: float, share: float) -> float:
     """Return a rate when a `share` of what else is good goes bad: an outage hits good answers alone."""
     return 1 - (1 - rate) * (1 - share)
-
-
-def _around(rate: float, variance: float, alpha: float) -> tuple[float, float]:
-    return fixed(rate, rate * (1 - rate) / variance if variance else 0.0, alpha)

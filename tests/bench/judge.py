@@ -38,7 +38,7 @@ _LOOKS = (
 
 def rows(bench: Bench) -> Iterator[Row]:
     """Let good and bad candidates run against both judges."""
-    same, bad = (20, 10) if bench.quick else (1000, 150)
+    same, bad = (20, 10) if bench.quick else (1000, 100)
     for rps in RATES:
         ours, theirs, tuned = _ends("none", rps, same)
         yield row(

@@ -37,7 +37,7 @@ RIGHTLY_DENIED = 0.02
 MEDIAN_S, SIGMA, ORG_SIGMA = 0.1, 0.5, 0.3
 LEAST_LOCKED_OUT = 0.01
 """Share of the traffic of the org that is locked out; smaller ones are not seen."""
-_CELLS = (27, 29, 30, 31, 32, 33, 36, 42)
+_CELLS = (29, 30, 31, 32, 33, 36, 42)
 """Buckets that latencies are counted in: fine where the 90th percentile is, coarse elsewhere."""
 _NORMAL = NormalDist()
 
@@ -219,7 +219,7 @@ def binomial(random: Random, trials: int, chance: float) -> int:
     if chance > 0.5:
         return trials - binomial(random, trials, 1 - chance)
     mean = trials * chance
-    if mean > 30:
+    if mean > 16:
         return min(trials, max(0, round(random.gauss(mean, math.sqrt(mean * (1 - chance))))))
     found, at, scale = 0, 0, math.log1p(-chance)
     while True:

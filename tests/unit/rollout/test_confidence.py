@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apx.rollout.confidence import fixed, log_evidence_above, log_evidence_below, lower, upper
+from apx.rollout.confidence import fixed_high, fixed_low, log_evidence_above, log_evidence_below, lower, upper
 
 ALPHA = 0.05
 PATHS, LONG = 400, 400
@@ -112,7 +112,7 @@ def test_ten_times_the_trials_narrow_the_bounds_to_a_third() -> None:
 
 def test_without_trials_nothing_is_known() -> None:
     assert (lower(0, 0, 0.01), upper(0, 0, 0.01)) == (0.0, 1.0)
-    assert fixed(0.5, 0, 0.01) == (0.0, 1.0)
+    assert (fixed_low(0.5, 0, 0.01), fixed_high(0.5, 0, 0.01)) == (0.0, 1.0)
 
 
 def test_nothing_in_a_thousand_bounds_the_rate_by_a_hundredth() -> None:
@@ -125,7 +125,6 @@ def test_a_fixed_number_of_trials_bounds_the_rate_as_often_as_it_says(rate: floa
     too_low = too_high = 0.0
     for events in range(trials + 1):
         chance = math.comb(trials, events) * rate**events * (1 - rate) ** (trials - events)
-        low, high = fixed(events / trials, trials, ALPHA)
-        too_high += chance * (low > rate)
-        too_low += chance * (high < rate)
+        too_high += chance * (fixed_low(events / trials, trials, ALPHA) > rate)
+        too_low += chance * (fixed_high(events / trials, trials, ALPHA) < rate)
     assert max(too_low, too_high) <= ALPHA
