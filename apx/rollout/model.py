@@ -71,7 +71,8 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     says: Outcome
     candidate: Interval
     stable: Interval | None = None
-    """What the candidate is compared with, for the orgs that it serves; None where it is held against a limit alone."""
+    """What the candidate is compared with, for the orgs that it serves; None where it is held against a limit alone.
+    Its `requests` are how many the orgs' past is worth."""
     limit: float
     """Most that the candidate may have more than the stable release (or at all), in this step; in [0, 1]."""
     org: str = ""
