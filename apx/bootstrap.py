@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import msgspec
 
-from apx.admission.admit import LiveProduct
+from apx.admission.admit import LiveProduct, Record
 from apx.admission.keys import KeyStore
 from apx.admission.recorder import Recorder
 from apx.backends.files.blobs import FileBlobs
@@ -258,15 +258,16 @@ def controller(settings: GitSettings, outside: Backends) -> Controller:
     )
 
 
-def live_product(settings: Settings) -> Callable[[Release], LiveProduct]:
-    """Return what makes a release ready to serve in the router."""
+def live_product(settings: Settings, record: Record) -> Callable[[Release], LiveProduct]:
+    """Return what makes a release ready to serve in the router; its decisions are handed to `record`."""
     cache_dir: Path = settings.home / "cache" / "modules"
     policies = SharedPolicies(
         lambda wasm, data, pure: Evaluator(wasm, data, pure=pure, clock=CLOCK, cache_dir=cache_dir)
     )
 
     def prepare(release: Release) -> LiveProduct:
-        return LiveProduct(release, policies.take(release.wasm, release.data, pure=release.manifest.policy.pure))
+        policy = policies.take(release.wasm, release.data, pure=release.manifest.policy.pure)
+        return LiveProduct(release, policy, record)
 
     return prepare
 

@@ -25,6 +25,10 @@ _MOST_QUERY_FIELDS = 256
 _MOST_CALLERS = 10_000
 
 
+Record = Callable[[str, str, bytes, Decision], None]
+"""Takes product, release digest, input document and decision; at once, and never raises."""
+
+
 class Decider(Protocol):
     """A policy, ready to decide."""
 
@@ -45,7 +49,8 @@ class Decider(Protocol):
 class LiveProduct:
     """A product as it serves: its release, its routes as a tree, its policy ready to decide."""
 
-    def __init__(self, release: Release, policy: Decider) -> None:
+    def __init__(self, release: Release, policy: Decider, record: Record | None = None) -> None:
+        """Serve `release`; what is decided is handed to `record` too."""
         manifest = release.manifest
         self.name: str = manifest.product
         self.digest: str = release.digest
@@ -53,6 +58,7 @@ class LiveProduct:
         self.plans: dict[str, PlanSpec] = manifest.plans
         self.routes = RouteTree(manifest.spec.routes)
         self.policy = policy
+        self._record = record
         self._callers: dict[str, tuple[KeyRecord, str, bytes]] = {}
 
     def caller_json(self, key: KeyRecord, plan: str) -> bytes:
@@ -78,6 +84,8 @@ class LiveProduct:
         if decision.failed:
             metrics.DECISION_FAILURES.inc(self.name, decision.reason)
         metrics.DECISIONS.inc(self.name, "allow" if decision.allow else "failed" if decision.failed else "deny")
+        if self._record is not None:
+            self._record(self.name, self.digest, input_json, decision)
         return decision
 
     def close(self) -> None:

@@ -60,10 +60,10 @@ async def serve(settings: RouterSettings) -> None:
     clock = bootstrap.CLOCK
     async with bootstrap.backends(settings) as backends:
         identity = Identity(backends.keys, clock)
-        tally = Tally()
+        tally, recorder = Tally(), bootstrap.recorder(settings)
         receipts = bootstrap.receipts(settings, settings.region)
         follower: Follower[LiveProduct] = bootstrap.follower(
-            settings, backends.rollouts, "router", bootstrap.live_product(settings), LiveProduct.close
+            settings, backends.rollouts, "router", bootstrap.live_product(settings, recorder.record), LiveProduct.close
         )
         router = Router(
             identity=identity,
@@ -90,6 +90,7 @@ async def serve(settings: RouterSettings) -> None:
                 identity.follow(),
                 _serve_live(follower, router),
                 bootstrap.count_writer(backends, "router", tally).run(),
+                recorder.run(),
             )
 
 
