@@ -2,7 +2,7 @@
 
     1. clusters and filters: the old and the new ones together
     2. routes: the new ones, once Envoy has taken the first step over
-    3. clusters and filters: the new ones alone, once Envoy has taken the second step over
+    3. clusters and filters: the new ones, and for a grace those that a request under way may still ask for (`grace.py`)
 
 Each file is replaced by a rename on the same file system, which is what Envoy watches for; nobody sees half a file.
 """
@@ -16,8 +16,10 @@ from typing import Any
 import msgspec
 import structlog
 
+from apx.clock import Clock, SystemClock
 from apx.errors import Unavailable
 from services.edge.admin import Admin, Subscription
+from services.edge.grace import Grace, grace_s
 from services.edge.render import Rendered, document, version
 from services.edge.settings import EdgeSettings
 
@@ -29,9 +31,12 @@ _TAKE_OVER_S = 60.0
 class Files:
     """The folder that Envoy reads."""
 
-    def __init__(self, settings: EdgeSettings) -> None:
+    def __init__(self, settings: EdgeSettings, clock: Clock | None = None) -> None:
         self._folder = settings.folder
         self._admin = Admin(settings.admin_path)
+        clock = clock or SystemClock()
+        self._clusters = Grace(grace_s(settings), clock)
+        self._providers = Grace(grace_s(settings), clock)
 
     @property
     def complete(self) -> bool:
@@ -59,14 +64,18 @@ class Files:
             ("filters", both["filters"]),
             ("routes", rendered.routes),
             ("listeners", rendered.listeners),
-            ("filters", rendered.filters),
-            ("clusters", rendered.clusters),
         ]
         for name, resources in steps:
             if not await self._swap(name, resources):
                 return False
         self._write("bootstrap", msgspec.json.encode(rendered.bootstrap, order="sorted"))
-        return True
+        return await self.tidy(rendered)
+
+    async def tidy(self, rendered: Rendered) -> bool:
+        """Take away what no request can ask for any more, now that `rendered` is served; False when Envoy refused."""
+        filters = _filters_kept(self._read("filters"), rendered.filters, self._providers)
+        clusters = _kept(self._read("clusters"), rendered.clusters, self._clusters)
+        return await self._swap("filters", filters) and await self._swap("clusters", clusters)
 
     def note_published(self, products: int) -> None:
         """Leave a file whose age says when the live releases were last published: what readiness looks at."""
@@ -122,11 +131,35 @@ def _together(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> list[dict
     return list(({one["name"]: one for one in old} | {one["name"]: one for one in new}).values())
 
 
+def _kept(old: list[dict[str, Any]], new: list[dict[str, Any]], grace: Grace) -> list[dict[str, Any]]:
+    kept = grace.kept((one["name"] for one in old), (one["name"] for one in new))
+    return _together([one for one in old if one["name"] in kept], new)
+
+
 def _filters_together(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> list[dict[str, Any]]:
     before = {one["name"]: one["typed_config"] for one in old}
     return [{**one, "typed_config": _merged(before.get(one["name"], {}), one["typed_config"])} for one in new]
 
 
+def _filters_kept(old: list[dict[str, Any]], new: list[dict[str, Any]], grace: Grace) -> list[dict[str, Any]]:
+    both = _filters_together(old, new)
+    providers = [one["typed_config"]["providers"] for one in new]
+    kept = grace.kept(
+        (name for one in both for name in one["typed_config"]["providers"]), (name for one in providers for name in one)
+    )
+    return [
+        {**one, "typed_config": _merged(_only(whole["typed_config"], kept), one["typed_config"])}
+        for whole, one in zip(both, new, strict=True)
+    ]
+
+
 def _merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    maps = ("providers", "requirement_map")
-    return {**new, **{name: {**old.get(name, {}), **new.get(name, {})} for name in maps}}
+    return {**new, **{name: {**old.get(name, {}), **new.get(name, {})} for name in _NAMED}}
+
+
+def _only(config: dict[str, Any], names: set[str]) -> dict[str, Any]:
+    return {part: {name: one for name, one in config.get(part, {}).items() if name in names} for part in _NAMED}
+
+
+_NAMED = ("providers", "requirement_map")
+"""Parts of the JWT filter's configuration that are maps by product."""

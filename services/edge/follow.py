@@ -70,6 +70,7 @@ class _Publisher:
         self._addresses = await judged(names, self._addresses, self._look_up)
         rendered = render(self.manifests, self._settings, self._addresses)
         if rendered == self._last:
+            await self._files.tidy(rendered)
             return
         self._tell(rendered.refused)
         if await self._swap(rendered):

@@ -80,7 +80,15 @@ class Fake(ABC):
 
 
 class FakeRouter(Fake):
-    """Admits by the API key: `good`, `deny`, `slow`, `crash`; answers all else with 202."""
+    """Admits by the API key: `good`, `held` (until `let_go`), `deny`, `slow`, `crash`; answers all else with 202."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._held = asyncio.Event()
+
+    async def let_go(self) -> None:
+        """Answer what is held, and from now on at once."""
+        self._held.set()
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         key = request.headers.get("x-api-key") or request.headers.get("authorization", "").removeprefix("Bearer ")
@@ -90,13 +98,15 @@ class FakeRouter(Fake):
             return web.json_response({"by": "router"}, status=202, headers={"x-from": "router"})
         if key == "slow":
             await asyncio.sleep(5)
+        if key == "held":
+            await self._held.wait()
         if key == "crash":
             return web.Response(status=500, text="stack trace of the router")
         if key == "deny":
             body = msgspec.json.encode({"code": "policy-says-no", "status": 403, "request_id": "the-router's"})
             headers = {"content-type": PROBLEM, "retry-after": "7", "ratelimit": '"plan";r=0;t=7'}
             return web.Response(status=403, body=body, headers=headers)
-        if key != "good":
+        if key not in ("good", "held"):
             body = msgspec.json.encode({"code": "unauthenticated", "status": 401})
             return web.Response(status=401, body=body, headers={"content-type": PROBLEM, "www-authenticate": "Bearer"})
         headers = {

@@ -15,8 +15,10 @@ import pytest
 from apx.catalog.model import Jwt
 from apx.release.model import Manifest
 from services.edge.admin import drain
+from services.edge.clusters import backend_cluster_names
 from services.edge.files import Files, replace_file
 from services.edge.follow import follow
+from services.edge.grace import grace_s
 from tests.e2e.edge import tokens
 from tests.e2e.edge.raw import request, send
 from tests.e2e.edge.world import World, until
@@ -59,6 +61,30 @@ def test_no_request_fails_while_configurations_are_swapped(swapped: World) -> No
     assert set(statuses) == {200, 202}
     assert connections == 6
     assert {seen.target.split("/")[1] for seen in swapped.backend.seen} == {"one", "two", "three", "base"}
+
+
+def test_a_request_that_waits_for_admission_ends_on_the_backend_of_its_route(swapped: World) -> None:
+    swapped.publish(manifest("forecast", url=_url(swapped, "/old")))
+    swapped.forget()
+    waiting = asyncio.run_coroutine_threadsafe(_read(f"{swapped.url}/forecast/x", "held"), swapped.loop.loop)
+    until(lambda: bool(swapped.router.seen))
+    swapped.publish(manifest("forecast", url=_url(swapped, "/new")))
+    swapped.publish(manifest("orders", mode="async"))
+    swapped.loop.run(swapped.router.let_go())
+    assert "backend" in waiting.result(5)
+    assert [seen.target for seen in swapped.backend.seen] == ["/old/x"]
+
+
+def test_the_backend_of_an_old_route_is_forgotten_after_its_grace(swapped: World) -> None:
+    old, new = (manifest("forecast", url=_url(swapped, path)) for path in ("/forgotten", "/new"))
+    swapped.publish(old)
+    gone = f"cluster.{backend_cluster_names(old)[0]}.membership_total"
+    rendered = swapped.publish(new)
+    assert swapped.loop.run(swapped.admin.stats(gone))
+    swapped.clock.advance(grace_s(swapped.settings))
+    swapped.loop.run(swapped.files.tidy(rendered))
+    assert not swapped.loop.run(swapped.admin.stats(gone))
+    assert swapped.call("GET", "/forecast/x", headers=GOOD).status_code == 200
 
 
 def test_a_request_under_way_ends_on_the_backend_where_it_began(swapped: World) -> None:
@@ -167,8 +193,8 @@ async def _once(manifests: Sequence[Manifest]) -> AsyncIterator[Sequence[Manifes
     yield manifests
 
 
-async def _read(url: str) -> str:
-    async with aiohttp.ClientSession(headers=GOOD) as session, session.get(url) as answer:
+async def _read(url: str, key: str = "good") -> str:
+    async with aiohttp.ClientSession(headers={"x-api-key": key}) as session, session.get(url) as answer:
         return await answer.text()
 
 

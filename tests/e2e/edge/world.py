@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 
+from apx.clock import ManualClock
 from apx.release.model import Manifest
 from services.edge.admin import Admin
 from services.edge.binary import envoy_command
@@ -39,6 +40,8 @@ class World:
         if spans_to_backend:
             changes["otlp_endpoint"] = f"http://127.0.0.1:{self.backend.port}"
         self.settings = EdgeSettings(home=self.home, edge_port=free_port(), **changes)
+        self.clock = ManualClock()
+        self.files = Files(self.settings, self.clock)
         self.backend.jwks = tokens.jwks()
         self.log = (self.home / "envoy.log").open("wb")
         prepare(self.settings)
@@ -63,7 +66,7 @@ class World:
 
     def publish(self, *manifests: Manifest) -> Rendered:
         rendered = self.render(manifests)
-        assert self.loop.run(Files(self.settings).publish(rendered)), self.said()
+        assert self.loop.run(self.files.publish(rendered)), self.said()
         return rendered
 
     def render(self, manifests: Sequence[Manifest]) -> Rendered:

@@ -5,12 +5,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from apx.catalog.model import Jwt
+from apx.clock import ManualClock
 from services.edge.files import Files, replace_file
+from services.edge.grace import Grace, grace_s
 from services.edge.problems import PROBLEMS, REQUEST_ID, local_replies
 from services.edge.render import render
 from services.edge.settings import EdgeSettings
+from tests.unit.edge.keys import rsa_jwks
 from tests.unit.edge.manifests import manifest
+
+TOKEN = Jwt(issuer="https://issuer.test", audiences=("apx",), jwks=rsa_jwks())
 
 
 @pytest.fixture
@@ -23,6 +31,11 @@ def _names(settings: EdgeSettings, name: str) -> list[str]:
     return [one["name"].rsplit("-", 1)[0] for one in found]
 
 
+def _providers(settings: EdgeSettings) -> set[str]:
+    found: list[dict[str, Any]] = json.loads((settings.folder / "filters.json").read_bytes())["resources"]
+    return set(found[0]["typed_config"]["providers"])
+
+
 def test_an_envoy_can_start_before_anything_is_released(settings: EdgeSettings) -> None:
     assert not Files(settings).complete
     Files(settings).start_from(render((), settings))
@@ -31,8 +44,58 @@ def test_an_envoy_can_start_before_anything_is_released(settings: EdgeSettings) 
 
 async def test_without_an_envoy_the_files_are_simply_written(settings: EdgeSettings) -> None:
     assert await Files(settings).publish(render([manifest("a")], settings))
-    assert await Files(settings).publish(render([manifest("b")], settings))
-    assert _names(settings, "clusters") == ["backend-b"]
+    assert _names(settings, "clusters") == ["backend-a"]
+
+
+async def test_what_is_replaced_stays_until_no_request_can_ask_for_it(settings: EdgeSettings) -> None:
+    clock = ManualClock()
+    files = Files(settings, clock)
+    await files.publish(render([manifest("a", jwt=TOKEN)], settings))
+    await files.publish(render([manifest("b", jwt=TOKEN)], settings))
+    assert set(_names(settings, "clusters")) == {"backend-a", "backend-b"}
+    assert _providers(settings) == {"a", "b"}
+    clock.advance(grace_s(settings) - 1)
+    last = render([manifest("c")], settings)
+    await files.publish(last)
+    assert set(_names(settings, "clusters")) == {"backend-a", "backend-b", "backend-c"}
+    clock.advance(1)
+    await files.tidy(last)
+    assert set(_names(settings, "clusters")) == {"backend-b", "backend-c"}
+    assert _providers(settings) == {"b"}
+
+
+async def test_what_comes_back_within_its_grace_begins_anew(settings: EdgeSettings) -> None:
+    clock = ManualClock()
+    files = Files(settings, clock)
+    for name in ("a", "b", "a", "b"):
+        await files.publish(render([manifest(name)], settings))
+        clock.advance(grace_s(settings) - 1)
+    assert set(_names(settings, "clusters")) == {"backend-a", "backend-b"}
+
+
+async def test_what_another_process_left_has_a_grace_too(settings: EdgeSettings) -> None:
+    await Files(settings, ManualClock()).publish(render([manifest("a")], settings))
+    await Files(settings, ManualClock()).publish(render([manifest("b")], settings))
+    assert set(_names(settings, "clusters")) == {"backend-a", "backend-b"}
+
+
+def test_the_grace_lasts_as_long_as_a_request_may_be_on_its_way_to_admission(settings: EdgeSettings) -> None:
+    assert grace_s(settings) > settings.edge_request_timeout_s + settings.edge_admit_timeout_s
+
+
+@given(st.lists(st.sets(st.integers(0, 20)), max_size=20), st.integers(0, 5))
+def test_no_more_is_kept_than_the_bound_and_the_newest_of_it(sets: list[set[int]], most: int) -> None:
+    clock = ManualClock()
+    grace = Grace(100.0, clock, most)
+    there: set[str] = set()
+    for names in sets:
+        needed = {str(name) for name in names}
+        before = there - needed
+        kept = grace.kept(there, needed)
+        assert kept <= before
+        assert len(kept) == min(len(before), most)
+        there = needed | kept
+        clock.advance(1)
 
 
 async def test_a_start_keeps_what_was_served_last(settings: EdgeSettings) -> None:
