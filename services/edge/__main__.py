@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Sequence
 
 from apx import bootstrap
 from apx.errors import ApxError
-from apx.release.model import Manifest
-from apx.rollout.arms import Arms
 from apx.telemetry import logs
 from services.edge.follow import follow
 from services.edge.settings import EdgeSettings
@@ -20,7 +17,7 @@ def main() -> int:
     try:
         settings = EdgeSettings.load()
         logs.configure("edge-config", settings.log_level)
-        asyncio.run(follow(_stable(bootstrap.follow_releases(settings)), settings))
+        asyncio.run(follow(bootstrap.follow_releases(settings), settings))
     except ApxError as error:
         sys.stderr.write(f"edge-config: {error}\n")
         return error.exit_code
@@ -29,11 +26,6 @@ def main() -> int:
     finally:
         logs.flush()
     return 0
-
-
-async def _stable(source: AsyncIterator[Sequence[Arms[Manifest]]]) -> AsyncIterator[Sequence[Manifest]]:
-    async for serving in source:
-        yield [arms.stable for arms in serving]
 
 
 if __name__ == "__main__":

@@ -16,6 +16,9 @@ from services.edge.patterns import none_of
 from services.edge.settings import EdgeSettings
 
 EXT_AUTHZ_FILTER = "envoy.filters.http.ext_authz"
+EXT_AUTHZ_ANEW = "envoy.filters.http.ext_authz.anew"
+"""The same question, after which Envoy chooses the route anew, by `RELEASE_HEADER`: for products with two releases."""
+RELEASE_HEADER = "x-apx-release"
 BUFFER_FILTER = "envoy.filters.http.buffer"
 METADATA = EXT_AUTHZ_FILTER
 """Where the router's `x-apx-*` answers stand for the access log."""
@@ -39,8 +42,9 @@ NOT_FOR_BACKENDS = (
 NOT_FOR_BACKENDS_PREFIXES = (":", "x-apx-", "x-envoy-", "ratelimit", "proxy-")
 
 
-def ext_authz(settings: EdgeSettings) -> dict[str, Any]:
-    """Return the filter's configuration."""
+def ext_authz(settings: EdgeSettings, *, anew: bool = False) -> dict[str, Any]:
+    """Return the filter's configuration. `anew` lets the router's answer choose the route."""
+    release = [{"exact": RELEASE_HEADER}] if anew else []
     timeout = f"{settings.edge_admit_timeout_s:.3f}s"
     return {
         "@type": _CONFIG,
@@ -48,7 +52,7 @@ def ext_authz(settings: EdgeSettings) -> dict[str, Any]:
         "failure_mode_allow": False,
         "status_on_error": {"code": "ServiceUnavailable"},
         "validate_mutations": True,
-        "clear_route_cache": False,
+        "clear_route_cache": anew,
         "stat_prefix": "admit",
         "allowed_headers": {"patterns": [_regex(none_of(NOT_ASKED))]},
         "http_service": {
@@ -56,7 +60,7 @@ def ext_authz(settings: EdgeSettings) -> dict[str, Any]:
             "path_prefix": ADMIT_PREFIX,
             "authorization_response": {
                 "allowed_upstream_headers": {
-                    "patterns": [_regex(none_of(NOT_FOR_BACKENDS, NOT_FOR_BACKENDS_PREFIXES))]
+                    "patterns": [_regex(none_of(NOT_FOR_BACKENDS, NOT_FOR_BACKENDS_PREFIXES)), *release]
                 },
                 "allowed_client_headers_on_success": {
                     "patterns": [{"prefix": "ratelimit"}, {"exact": "retry-after"}],

@@ -9,9 +9,11 @@ import structlog
 
 from apx.errors import ApxError
 from apx.release.model import Manifest
+from apx.rollout.arms import Arms
 from services.edge.addresses import Addresses, LookUp, judged, names_to_judge, system_look_up
 from services.edge.candidate import validate
 from services.edge.files import Files
+from services.edge.pairs import manifests_of
 from services.edge.render import Rendered, render
 from services.edge.settings import EdgeSettings
 
@@ -20,7 +22,7 @@ _LOOK_UP_S = 30.0
 
 
 async def follow(
-    source: AsyncIterator[Sequence[Manifest]], settings: EdgeSettings, look_up: LookUp = system_look_up
+    source: AsyncIterator[Sequence[Arms[Manifest]]], settings: EdgeSettings, look_up: LookUp = system_look_up
 ) -> None:
     """Publish each set of active releases that `source` yields, until it ends.
 
@@ -34,10 +36,10 @@ async def follow(
         while True:
             await asyncio.wait({coming}, timeout=_LOOK_UP_S)
             if coming.done():
-                manifests = coming.result()
-                if manifests is None:
+                serving = coming.result()
+                if serving is None:
                     return
-                publisher.manifests = manifests
+                publisher.serving = serving
                 coming = asyncio.ensure_future(anext(source, None))
             await publisher.publish()
     finally:
@@ -55,7 +57,7 @@ class _Publisher:
     """What is published now, and how to publish what comes next."""
 
     def __init__(self, settings: EdgeSettings, look_up: LookUp) -> None:
-        self.manifests: Sequence[Manifest] | None = None
+        self.serving: Sequence[Arms[Manifest]] | None = None
         self._settings = settings
         self._look_up = look_up
         self._files = Files(settings)
@@ -64,19 +66,19 @@ class _Publisher:
         self._refused: dict[str, str] = {}
 
     async def publish(self) -> None:
-        if self.manifests is None:
+        if self.serving is None:
             return
-        names = names_to_judge(self.manifests, self._settings)
+        names = names_to_judge(manifests_of(self.serving), self._settings)
         self._addresses = await judged(names, self._addresses, self._look_up)
-        rendered = render(self.manifests, self._settings, self._addresses)
+        rendered = render(self.serving, self._settings, self._addresses)
         if rendered == self._last:
             await self._files.tidy(rendered)
             return
         self._tell(rendered.refused)
         if await self._swap(rendered):
             self._last = rendered
-            self._files.note_published(len(self.manifests) - len(rendered.refused))
-            _log.info("edge.published", products=len(self.manifests), refused=len(rendered.refused))
+            self._files.note_published(len(self.serving))
+            _log.info("edge.published", products=len(self.serving), refused=len(rendered.refused))
 
     async def _swap(self, rendered: Rendered) -> bool:
         try:

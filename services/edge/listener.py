@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from services.edge.accesslog import access_log
-from services.edge.admission import BUFFER_FILTER, EXT_AUTHZ_FILTER, ext_authz
+from services.edge.admission import BUFFER_FILTER, EXT_AUTHZ_ANEW, EXT_AUTHZ_FILTER, ext_authz
 from services.edge.jwt import JWT_FILTER
 from services.edge.problems import local_replies
 from services.edge.settings import EdgeSettings
@@ -84,6 +84,7 @@ def _filters(settings: EdgeSettings) -> list[dict[str, Any]]:
             "typed_config": {"@type": _BUFFER, "max_request_bytes": settings.edge_max_body_bytes},
         },
         {"name": EXT_AUTHZ_FILTER, "disabled": True, "typed_config": ext_authz(settings)},
+        {"name": EXT_AUTHZ_ANEW, "disabled": True, "typed_config": ext_authz(settings, anew=True)},
         {
             "name": "envoy.filters.http.router",
             "typed_config": {"@type": _ROUTER, "suppress_envoy_headers": True, "dynamic_stats": False},

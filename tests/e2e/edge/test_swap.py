@@ -14,6 +14,7 @@ import pytest
 
 from apx.catalog.model import Jwt
 from apx.release.model import Manifest
+from apx.rollout.arms import Arms
 from services.edge.admin import drain
 from services.edge.clusters import backend_cluster_names
 from services.edge.files import Files, replace_file
@@ -22,7 +23,7 @@ from services.edge.grace import grace_s
 from tests.e2e.edge import tokens
 from tests.e2e.edge.raw import request, send
 from tests.e2e.edge.world import World, until
-from tests.unit.edge.manifests import manifest
+from tests.unit.edge.manifests import manifest, served
 
 pytestmark = pytest.mark.e2e
 GOOD = {"x-api-key": "good"}
@@ -189,8 +190,8 @@ def test_the_files_of_last_time_are_what_the_next_start_serves(swapped: World) -
     assert (folder / "routes.json").read_bytes() == kept
 
 
-async def _once(manifests: Sequence[Manifest]) -> AsyncIterator[Sequence[Manifest]]:
-    yield manifests
+async def _once(manifests: Sequence[Manifest]) -> AsyncIterator[Sequence[Arms[Manifest]]]:
+    yield served(*manifests)
 
 
 async def _read(url: str, key: str = "good") -> str:

@@ -25,6 +25,7 @@ from services.edge.render import Rendered, render
 from services.edge.settings import EdgeSettings
 from tests.e2e.edge import tokens
 from tests.e2e.edge.fakes import FakeBackend, FakeRouter, LoopThread
+from tests.unit.edge.manifests import served
 
 _NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """Reads no certificates: all is plain here, and reading them takes longer than a test."""
@@ -64,13 +65,13 @@ class World:
     def admin(self) -> Admin:
         return Admin(self.settings.admin_path)
 
-    def publish(self, *manifests: Manifest) -> Rendered:
-        rendered = self.render(manifests)
+    def publish(self, *products: Manifest | tuple[Manifest, Manifest]) -> Rendered:
+        rendered = self.render(products)
         assert self.loop.run(self.files.publish(rendered)), self.said()
         return rendered
 
-    def render(self, manifests: Sequence[Manifest]) -> Rendered:
-        return render(manifests, self.settings)
+    def render(self, products: Sequence[Manifest | tuple[Manifest, Manifest]]) -> Rendered:
+        return render(served(*products), self.settings)
 
     def call(self, method: str, path: str, **parts: Any) -> httpx.Response:
         with httpx.Client(base_url=self.url, timeout=10, trust_env=False, verify=_NO_TLS) as client:

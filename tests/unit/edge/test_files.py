@@ -16,7 +16,7 @@ from services.edge.problems import PROBLEMS, REQUEST_ID, local_replies
 from services.edge.render import render
 from services.edge.settings import EdgeSettings
 from tests.unit.edge.keys import rsa_jwks
-from tests.unit.edge.manifests import manifest
+from tests.unit.edge.manifests import manifest, served
 
 TOKEN = Jwt(issuer="https://issuer.test", audiences=("apx",), jwks=rsa_jwks())
 
@@ -43,19 +43,19 @@ def test_an_envoy_can_start_before_anything_is_released(settings: EdgeSettings) 
 
 
 async def test_without_an_envoy_the_files_are_simply_written(settings: EdgeSettings) -> None:
-    assert await Files(settings).publish(render([manifest("a")], settings))
+    assert await Files(settings).publish(render(served(manifest("a")), settings))
     assert _names(settings, "clusters") == ["backend-a"]
 
 
 async def test_what_is_replaced_stays_until_no_request_can_ask_for_it(settings: EdgeSettings) -> None:
     clock = ManualClock()
     files = Files(settings, clock)
-    await files.publish(render([manifest("a", jwt=TOKEN)], settings))
-    await files.publish(render([manifest("b", jwt=TOKEN)], settings))
+    await files.publish(render(served(manifest("a", jwt=TOKEN)), settings))
+    await files.publish(render(served(manifest("b", jwt=TOKEN)), settings))
     assert set(_names(settings, "clusters")) == {"backend-a", "backend-b"}
     assert _providers(settings) == {"a", "b"}
     clock.advance(grace_s(settings) - 1)
-    last = render([manifest("c")], settings)
+    last = render(served(manifest("c")), settings)
     await files.publish(last)
     assert set(_names(settings, "clusters")) == {"backend-a", "backend-b", "backend-c"}
     clock.advance(1)
@@ -68,14 +68,14 @@ async def test_what_comes_back_within_its_grace_begins_anew(settings: EdgeSettin
     clock = ManualClock()
     files = Files(settings, clock)
     for name in ("a", "b", "a", "b"):
-        await files.publish(render([manifest(name)], settings))
+        await files.publish(render(served(manifest(name)), settings))
         clock.advance(grace_s(settings) - 1)
     assert set(_names(settings, "clusters")) == {"backend-a", "backend-b"}
 
 
 async def test_what_another_process_left_has_a_grace_too(settings: EdgeSettings) -> None:
-    await Files(settings, ManualClock()).publish(render([manifest("a")], settings))
-    await Files(settings, ManualClock()).publish(render([manifest("b")], settings))
+    await Files(settings, ManualClock()).publish(render(served(manifest("a")), settings))
+    await Files(settings, ManualClock()).publish(render(served(manifest("b")), settings))
     assert set(_names(settings, "clusters")) == {"backend-a", "backend-b"}
 
 
@@ -99,22 +99,22 @@ def test_no_more_is_kept_than_the_bound_and_the_newest_of_it(sets: list[set[int]
 
 
 async def test_a_start_keeps_what_was_served_last(settings: EdgeSettings) -> None:
-    await Files(settings).publish(render([manifest("a")], settings))
+    await Files(settings).publish(render(served(manifest("a")), settings))
     Files(settings).start_from(render((), settings))
     assert _names(settings, "clusters") == ["backend-a"]
 
 
 async def test_a_file_that_does_not_change_is_not_touched(settings: EdgeSettings) -> None:
-    await Files(settings).publish(render([manifest("a")], settings))
+    await Files(settings).publish(render(served(manifest("a")), settings))
     before = {path.name: path.stat().st_ino for path in settings.folder.iterdir()}
-    await Files(settings).publish(render([manifest("a"), manifest("b", mode="async")], settings))
+    await Files(settings).publish(render(served(manifest("a"), manifest("b", mode="async")), settings))
     assert {path.name: path.stat().st_ino for path in settings.folder.iterdir()} == before
 
 
 async def test_a_damaged_file_is_replaced(settings: EdgeSettings) -> None:
-    await Files(settings).publish(render([manifest("a")], settings))
+    await Files(settings).publish(render(served(manifest("a")), settings))
     (settings.folder / "clusters.json").write_bytes(b"{")
-    await Files(settings).publish(render([manifest("a")], settings))
+    await Files(settings).publish(render(served(manifest("a")), settings))
     assert _names(settings, "clusters") == ["backend-a"]
 
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +10,32 @@ import pytest
 from apx.catalog.model import Jwt, Route
 from apx.policy.answer import RESERVED, RESERVED_PREFIXES
 from apx.release.model import Manifest
-from services.edge.admission import BUFFER_FILTER, EXT_AUTHZ_FILTER, NOT_FOR_BACKENDS, NOT_FOR_BACKENDS_PREFIXES
+from services.edge.addresses import Addresses
+from services.edge.admission import (
+    BUFFER_FILTER,
+    EXT_AUTHZ_ANEW,
+    EXT_AUTHZ_FILTER,
+    NOT_FOR_BACKENDS,
+    NOT_FOR_BACKENDS_PREFIXES,
+)
 from services.edge.clusters import backend_cluster_names
 from services.edge.jwt import JWT_FILTER
-from services.edge.render import Rendered, document, render, version
+from services.edge.render import Rendered, document, version
+from services.edge.render import render as render_serving
 from services.edge.settings import EdgeSettings
 from tests.unit.edge.keys import rsa_jwks
-from tests.unit.edge.manifests import manifest
+from tests.unit.edge.manifests import manifest, served
 
 SETTINGS = EdgeSettings(home=Path("/srv/apx"))
 TOKEN = Jwt(issuer="https://issuer.test", audiences=("apx",), jwks=rsa_jwks())
+
+
+def render(
+    products: Sequence[Manifest | tuple[Manifest, Manifest]],
+    settings: EdgeSettings,
+    addresses: Addresses | None = None,
+) -> Rendered:
+    return render_serving(served(*products), settings, addresses)
 
 
 def _tree(rendered: Rendered) -> dict[str, Any]:
@@ -111,7 +127,7 @@ def test_whoever_prefers_to_wait_has_the_time_for_it_everywhere(path: str) -> No
 def test_the_filters_of_some_products_are_off_for_the_others() -> None:
     manager = render((), SETTINGS).listeners[0]["filter_chains"][0]["filters"][0]["typed_config"]
     off = [one["name"] for one in manager["http_filters"] if one.get("disabled")]
-    assert off == [JWT_FILTER, BUFFER_FILTER, EXT_AUTHZ_FILTER]
+    assert off == [JWT_FILTER, BUFFER_FILTER, EXT_AUTHZ_FILTER, EXT_AUTHZ_ANEW]
     assert [one["name"] for one in manager["http_filters"]][-1] == "envoy.filters.http.router"
 
 
