@@ -9,8 +9,8 @@ trie of base paths (the cost does not grow with the number of products)
     ├─ a product with JWT    → the token, then as above or the router
     └─ no match              → router (asynchronous products; it answers 404 for what it does not know)
 
-Whatever goes to a backend has admission switched on in the same place where its cluster is named (`proxied.py`). A product
-with two releases has routes for both, of which admission chooses (`side_by_side.py`).
+Whatever goes to a backend has admission switched on in the same place where its cluster is named (`proxied.py`). A
+product with two releases has routes for both, of which admission chooses (`side_by_side.py`).
 """
 
 from __future__ import annotations

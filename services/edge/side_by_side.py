@@ -50,7 +50,7 @@ def _of_arm(pair: Pair, manifest: Manifest, settings: EdgeSettings, mark: str = 
     """Return the routes of one arm. What was not held back before admission is not sent to whom it is too much for."""
     routes = sync_routes(manifest, settings)
     if _streams(pair) and not manifest.spec.backend.streaming:
-        undeclared = {"name": "content-length", "present_match": True, "invert_match": True}
+        undeclared = {"name": "content-length", "present_match": False}
         match = {"path_separated_prefix": manifest.spec.base_path, "headers": [GRPC, undeclared]}
         routes = [{"match": match, **answer(413)}, *routes]
     return _anew(routes, manifest.product + mark)

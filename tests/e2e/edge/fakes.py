@@ -80,10 +80,14 @@ class Fake(ABC):
 
 
 class FakeRouter(Fake):
-    """Admits by the API key: `good`, `held` (until `let_go`), `deny`, `slow`, `crash`; answers all else with 202."""
+    """Admits by the API key: `good`, `held` (until `let_go`), `deny`, `slow`, `crash`; answers all else with 202.
+
+    `arms` says of further keys whom they are admitted to: key → (arm, release).
+    """
 
     def __init__(self) -> None:
         super().__init__()
+        self.arms: dict[str, tuple[str, str]] = {}
         self._held = asyncio.Event()
 
     async def let_go(self) -> None:
@@ -106,7 +110,7 @@ class FakeRouter(Fake):
             body = msgspec.json.encode({"code": "policy-says-no", "status": 403, "request_id": "the-router's"})
             headers = {"content-type": PROBLEM, "retry-after": "7", "ratelimit": '"plan";r=0;t=7'}
             return web.Response(status=403, body=body, headers=headers)
-        if key not in ("good", "held"):
+        if key not in ("good", "held", *self.arms):
             body = msgspec.json.encode({"code": "unauthenticated", "status": 401})
             return web.Response(status=401, body=body, headers={"content-type": PROBLEM, "www-authenticate": "Bearer"})
         headers = {
@@ -118,6 +122,8 @@ class FakeRouter(Fake):
             "x-apx-product": "forecast",
             "x-envoy-auth-headers-to-remove": "authorization,x-api-key,cookie",
         }
+        if key in self.arms:
+            headers["x-apx-arm"], headers["x-apx-release"] = self.arms[key]
         return web.Response(status=200, headers=headers)
 
 

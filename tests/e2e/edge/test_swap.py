@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 
 from apx.catalog.model import Jwt
+from apx.release.digest import short
 from apx.release.model import Manifest
 from apx.rollout.arms import Arms
 from services.edge.admin import drain
@@ -23,7 +24,7 @@ from services.edge.grace import grace_s
 from tests.e2e.edge import tokens
 from tests.e2e.edge.raw import request, send
 from tests.e2e.edge.world import World, until
-from tests.unit.edge.manifests import manifest, served
+from tests.unit.edge.manifests import digest, manifest, served
 
 pytestmark = pytest.mark.e2e
 GOOD = {"x-api-key": "good"}
@@ -74,6 +75,23 @@ def test_a_request_that_waits_for_admission_ends_on_the_backend_of_its_route(swa
     swapped.loop.run(swapped.router.let_go())
     assert "backend" in waiting.result(5)
     assert [seen.target for seen in swapped.backend.seen] == ["/old/x"]
+
+
+@pytest.mark.parametrize("ends", ["promoted", "aborted"])
+def test_a_request_that_waits_for_admission_while_a_rollout_ends_is_served_by_its_arm(ends: str) -> None:
+    world = World(edge_admit_timeout_s=10)
+    try:
+        stable, candidate = (manifest("forecast", url=_url(world, path)) for path in ("/old", "/new"))
+        world.router.arms["held"] = ("candidate", short(digest(candidate)))
+        world.publish((stable, candidate))
+        waiting = asyncio.run_coroutine_threadsafe(_read(f"{world.url}/forecast/x", "held"), world.loop.loop)
+        until(lambda: bool(world.router.seen))
+        world.publish(candidate if ends == "promoted" else stable)
+        world.loop.run(world.router.let_go())
+        assert "backend" in waiting.result(5)
+        assert [seen.target for seen in world.backend.seen] == ["/new/x"]
+    finally:
+        world.close()
 
 
 def test_the_backend_of_an_old_route_is_forgotten_after_its_grace(swapped: World) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 
 from apx.catalog.model import Jwt, Route
 from apx.policy.answer import RESERVED, RESERVED_PREFIXES
+from apx.release.digest import short
 from apx.release.model import Manifest
 from services.edge.addresses import Addresses
 from services.edge.admission import (
@@ -17,6 +19,7 @@ from services.edge.admission import (
     EXT_AUTHZ_FILTER,
     NOT_FOR_BACKENDS,
     NOT_FOR_BACKENDS_PREFIXES,
+    ext_authz,
 )
 from services.edge.clusters import backend_cluster_names
 from services.edge.jwt import JWT_FILTER
@@ -24,7 +27,7 @@ from services.edge.render import Rendered, document, version
 from services.edge.render import render as render_serving
 from services.edge.settings import EdgeSettings
 from tests.unit.edge.keys import rsa_jwks
-from tests.unit.edge.manifests import manifest, served
+from tests.unit.edge.manifests import digest, manifest, served
 
 SETTINGS = EdgeSettings(home=Path("/srv/apx"))
 TOKEN = Jwt(issuer="https://issuer.test", audiences=("apx",), jwks=rsa_jwks())
@@ -239,3 +242,100 @@ def _places(cluster: dict[str, Any]) -> list[tuple[str, int]]:
         for one in group["lb_endpoints"]
     ]
     return [(one["address"], one["port_value"]) for one in addresses]
+
+
+def _wanted(rendered: Rendered, base_path: str) -> dict[str, list[dict[str, Any]]]:
+    """Return the routes of a product with two releases: of the candidate, of the stable one, and before admission."""
+    chosen = _tree(rendered)[base_path]["matcher"]
+    lists = [rule["on_match"] for rule in chosen["matcher_list"]["matchers"]] + [chosen["on_no_match"]]
+    names = ("candidate", "stable", "asked")
+    return {name: one["action"]["typed_config"]["routes"] for name, one in zip(names, lists, strict=True)}
+
+
+def _two(**candidate: Any) -> tuple[Manifest, Manifest]:
+    small, large = (Route(path="/a", max_body_bytes=most) for most in (10, 1000))
+    return manifest("w", url="http://a", routes=(small,)), manifest(
+        "w", **({"url": "http://b", "routes": (large, Route(path="/b", max_body_bytes=20))} | candidate)
+    )
+
+
+def _to(routes: list[dict[str, Any]]) -> set[str]:
+    return {one["route"]["cluster"] for one in routes if one.get("route", {}).get("cluster", "router") != "router"}
+
+
+def test_only_what_the_router_has_admitted_to_the_candidate_leads_to_its_backend() -> None:
+    stable, candidate = _two()
+    found = _wanted(render([(stable, candidate)], SETTINGS), "/w")
+    assert {name: _to(routes) for name, routes in found.items()} == {
+        "candidate": {backend_cluster_names(candidate)[0]},
+        "stable": {backend_cluster_names(stable)[0]},
+        "asked": {backend_cluster_names(stable)[0]},
+    }
+    for route in (one for routes in found.values() for one in routes):
+        if route.get("route", {}).get("cluster", "router") != "router":
+            assert EXT_AUTHZ_ANEW in route["typed_per_filter_config"]
+            assert "x-apx-release" in route["request_headers_to_remove"]
+
+
+def test_the_release_is_what_chooses_and_the_routers_answer_alone_may_say_it() -> None:
+    pair = _two()
+    rules = _tree(render([pair], SETTINGS))["/w"]["matcher"]["matcher_list"]["matchers"]
+    first = rules[0]["predicate"]["single_predicate"]
+    assert first["input"]["typed_config"]["header_name"] == "x-apx-release"
+    assert first["value_match"] == {"exact": short(digest(pair[1]))}
+    once, anew = (ext_authz(SETTINGS, anew=anew) for anew in (False, True))
+    said = [
+        one["http_service"]["authorization_response"]["allowed_upstream_headers"]["patterns"] for one in (once, anew)
+    ]
+    assert said[1] == [*said[0], {"exact": "x-apx-release"}]
+    assert (once["clear_route_cache"], anew["clear_route_cache"]) == (False, True)
+
+
+def test_before_admission_the_larger_body_of_both_arms_passes() -> None:
+    found = _wanted(render([_two()], SETTINGS), "/w")
+    limits = {name: [_most(route) for route in routes if _most(route)] for name, routes in found.items()}
+    assert limits["asked"][0] == 1000
+    assert limits["stable"][0] == 10
+    assert limits["candidate"][:2] == [1000, 20]
+
+
+def _most(route: dict[str, Any]) -> int | None:
+    """Return what a route to a backend holds back at most."""
+    buffer = route.get("typed_per_filter_config", {}).get(BUFFER_FILTER)
+    return None if buffer is None else int(buffer["buffer"]["max_request_bytes"])
+
+
+def test_a_product_without_a_rollout_is_rendered_as_if_there_were_none() -> None:
+    plain = render([manifest("a")], SETTINGS)
+    beside = render([manifest("a"), _two()], SETTINGS)
+    assert _tree(plain)["/a"] == _tree(beside)["/a"]
+    assert EXT_AUTHZ_ANEW not in msgspec.json.encode(plain.routes).decode()
+
+
+def test_two_releases_with_the_same_backend_share_its_cluster() -> None:
+    assert len(render([_two(url="http://a")], SETTINGS).clusters) == 1
+    assert len(render([_two()], SETTINGS).clusters) == 2
+
+
+def test_a_step_of_a_rollout_changes_nothing_at_the_edge() -> None:
+    [arms] = served(_two())
+    assert arms.rollout is not None
+    moved = msgspec.structs.replace(arms.rollout, state="canary", step=1, weight_percent=25.0)
+    active = msgspec.structs.replace(arms.active, rollout=moved)
+    assert render_serving([arms], SETTINGS) == render_serving([dataclasses.replace(arms, active=active)], SETTINGS)
+
+
+@pytest.mark.parametrize("changed", [{"base_path": "/v"}, {"mode": "async"}, {"jwt": TOKEN}, {"url": "ftp://b"}])
+def test_a_candidate_that_cannot_be_served_is_closed_and_holds_up_no_other(changed: dict[str, Any]) -> None:
+    stable, candidate = _two(**changed)
+    rendered = render([(stable, candidate)], SETTINGS)
+    assert list(rendered.refused) == [f"w@{short(digest(candidate))}"]
+    found = _wanted(rendered, "/w")
+    assert [route["direct_response"] for route in found["candidate"]] == [{"status": 503}]
+    assert _to(found["stable"]) == {backend_cluster_names(stable)[0]}
+    assert len(rendered.clusters) == 1
+
+
+def test_an_asynchronous_product_has_one_way_to_the_router_for_both_arms() -> None:
+    pair = (manifest("letters", mode="async", jwt=TOKEN), manifest("letters", mode="async", jwt=TOKEN, url="http://b"))
+    assert render([pair], SETTINGS).routes == render([pair[0]], SETTINGS).routes
