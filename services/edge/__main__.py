@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import AsyncIterator, Sequence
 
 from apx import bootstrap
 from apx.errors import ApxError
+from apx.release.model import Manifest
+from apx.rollout.arms import Arms
+from apx.rollout.counts import Tally
 from apx.telemetry import logs
+from services.edge.answers import Answers
+from services.edge.counting import Counting
 from services.edge.follow import follow
 from services.edge.settings import EdgeSettings
 
@@ -17,7 +23,7 @@ def main() -> int:
     try:
         settings = EdgeSettings.load()
         logs.configure("edge-config", settings.log_level)
-        asyncio.run(follow(bootstrap.follow_releases(settings), settings))
+        asyncio.run(_run(settings))
     except ApxError as error:
         sys.stderr.write(f"edge-config: {error}\n")
         return error.exit_code
@@ -26,6 +32,31 @@ def main() -> int:
     finally:
         logs.flush()
     return 0
+
+
+async def _run(settings: EdgeSettings) -> None:
+    """Keep Envoy's configuration, and beside it count what backends answered."""
+    tally = Tally()
+    answers = Answers(tally)
+    async with bootstrap.backends(settings) as outside:
+        beside = [
+            asyncio.create_task(Counting(settings, answers, bootstrap.CLOCK).run()),
+            asyncio.create_task(bootstrap.count_writer(outside, "edge", tally).run()),
+        ]
+        try:
+            await follow(_known(bootstrap.follow_releases(settings), answers), settings)
+        finally:
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
+
+
+async def _known(
+    source: AsyncIterator[Sequence[Arms[Manifest]]], answers: Answers
+) -> AsyncIterator[Sequence[Arms[Manifest]]]:
+    async for serving in source:
+        answers.serve(serving)
+        yield serving
 
 
 if __name__ == "__main__":

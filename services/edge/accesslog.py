@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from services.edge.admission import ADMITTED_MARK, METADATA
+from services.edge.answerlog import without_tunnels
 from services.edge.problems import CEL, REQUEST_ID
 from services.edge.settings import EdgeSettings
 
@@ -40,7 +41,7 @@ _LINE = {
 def access_log(settings: EdgeSettings) -> list[dict[str, Any]]:
     """Return the HCM's access loggers."""
     config = {"@type": _STDOUT, "log_format": {"json_format": _LINE, "omit_empty_values": True}}
-    return [{"name": "stdout", "filter": _wanted(settings), "typed_config": config}]
+    return [{"name": "stdout", "filter": without_tunnels(_wanted(settings)), "typed_config": config}]
 
 
 def _wanted(settings: EdgeSettings) -> dict[str, Any]:

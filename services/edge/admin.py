@@ -57,6 +57,10 @@ class Admin:
         text = await self._call("GET", "/stats", {"filter": pattern})
         return dict(line.split(": ", 1) for line in text.splitlines() if ": " in line)
 
+    async def reopen_logs(self) -> None:
+        """Let Envoy go on in new files where its logs were moved away; it does so at its next line."""
+        await self._call("POST", "/reopen_logs", {})
+
     async def drain(self, *, within_s: float) -> bool:
         """Ask clients to leave, stop listening, and wait for the requests under way; False when some are left.
 

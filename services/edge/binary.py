@@ -44,7 +44,7 @@ def envoy_command(settings: EdgeSettings) -> list[str]:
         *("--drain-time-s", str(settings.edge_drain_s)),
         *("--drain-strategy", "gradual"),
         *("--log-level", _LEVELS.get(settings.log_level.lower(), "warning")),
-        *("--file-flush-interval-msec", "1000"),
+        *("--file-flush-interval-msec", "500"),
     ]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from services.edge.accesslog import access_log
 from services.edge.admission import BUFFER_FILTER, EXT_AUTHZ_ANEW, EXT_AUTHZ_FILTER, ext_authz
+from services.edge.answerlog import answer_log
 from services.edge.jwt import JWT_FILTER
 from services.edge.problems import local_replies
 from services.edge.settings import EdgeSettings
@@ -51,7 +52,8 @@ def connection_manager(settings: EdgeSettings) -> dict[str, Any]:
         "server_name": "apx",
         "rds": {"route_config_name": "edge", "config_source": from_file(settings, "routes")},
         "http_filters": _filters(settings),
-        "access_log": access_log(settings),
+        "access_log": [*access_log(settings), answer_log(settings)],
+        "access_log_options": {"flush_log_on_tunnel_successfully_established": True},
         "local_reply_config": local_replies(),
         "early_header_mutation_extensions": [_strip(settings)],
         **_identity(settings),

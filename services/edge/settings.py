@@ -60,6 +60,14 @@ class EdgeSettings(Settings):
     edge_log_sample_percent: float = Field(default=1.0, ge=0, le=100)
     """Of the successes that the router logs anyway; errors and synchronous requests are always logged."""
 
+    edge_answers_bytes: int = Field(default=32 * 1024 * 1024, ge=1024)
+    """Size from which the log of backends' answers is begun anew; the one before it stays until then."""
+
+    @property
+    def answers_path(self) -> Path:
+        """Return the log of what backends answered, which Envoy writes and `edge-config` counts."""
+        return self.folder / "answers.log"
+
     @property
     def folder(self) -> Path:
         """Return the folder of the rendered files."""

@@ -42,7 +42,7 @@ def side_by_side(pair: Pair, first: list[Json], rest: list[Json], settings: Edge
 
 def _candidate(pair: Pair, settings: EdgeSettings) -> list[Json]:
     if pair.candidate is None or pair.candidate_closed:
-        return [{"match": {"prefix": ""}, **answer(503)}]
+        return [{"match": {"prefix": ""}, **answer(503), "name": pair.stable.product + CANDIDATE_MARK}]
     return _of_arm(pair, pair.candidate, settings, CANDIDATE_MARK)
 
 

@@ -119,7 +119,7 @@ class FakeRouter(Fake):
             "ratelimit": '"plan";r=9;t=1',
             "ratelimit-policy": '"plan";q=10;w=1',
             "x-apx-org": "acme",
-            "x-apx-product": "forecast",
+            "x-apx-product": request.path.split("/")[3],
             "x-envoy-auth-headers-to-remove": "authorization,x-api-key,cookie",
         }
         if key in self.arms:
@@ -141,6 +141,8 @@ class FakeBackend(Fake):
             return web.Response(text=self.jwks, content_type="application/json")
         if request.path.endswith("/stall"):
             await asyncio.sleep(10)
+        if request.path.endswith(("/fault", "/gone")):
+            return web.Response(status=500 if request.path.endswith("/fault") else 404)
         return web.json_response({"by": "backend"}, headers={"x-from": "backend", "server": "secret-backend/1.0"})
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.e2e
 OLD, NEW = {"x-api-key": "old"}, {"x-api-key": "new"}
 
 
-def _pair(world: World, name: str = "forecast", **candidate: object) -> tuple[Manifest, Manifest]:
+def pair(world: World, name: str = "forecast", **candidate: object) -> tuple[Manifest, Manifest]:
     at = f"http://127.0.0.1:{world.backend.port}"
     jwt = tokens.asked() if name == "payslips" else None
     small, large = Route(path="/body", max_body_bytes=100), Route(path="/body", max_body_bytes=100_000)
@@ -32,21 +32,26 @@ def _pair(world: World, name: str = "forecast", **candidate: object) -> tuple[Ma
     return stable, new
 
 
+def both_arms(world: World, products: Sequence[tuple[Manifest, Manifest]]) -> None:
+    """Let the router admit `old` and `new` to the first product's arms, `new-NAME` to each candidate."""
+    new = {stable.product: short(digest(candidate)) for stable, candidate in products}
+    world.router.arms = {
+        "old": ("stable", short(digest(products[0][0]))),
+        "new": ("candidate", new["forecast"]),
+        "other": ("candidate", "0123456789ab"),
+        **{f"new-{name}": ("candidate", release) for name, release in new.items()},
+    }
+
+
 @pytest.fixture(scope="module")
 def both() -> Iterator[World]:
     world = World(edge_admit_timeout_s=5)
     try:
-        products = [_pair(world, name) for name in ("forecast", "payslips")]
-        products.append(_pair(world, "grpc", streaming=True))
-        products.append(_pair(world, "inside", url="http://10.0.0.1", allow_private=False))
+        products = [pair(world, name) for name in ("forecast", "payslips")]
+        products.append(pair(world, "grpc", streaming=True))
+        products.append(pair(world, "inside", url="http://10.0.0.1", allow_private=False))
         world.publish(*products, manifest("alone", url=f"http://127.0.0.1:{world.backend.port}/alone"))
-        new = {stable.product: short(digest(candidate)) for stable, candidate in products}
-        world.router.arms = {
-            "old": ("stable", short(digest(products[0][0]))),
-            "new": ("candidate", new["forecast"]),
-            "other": ("candidate", "0123456789ab"),
-            **{f"new-{name}": ("candidate", release) for name, release in new.items()},
-        }
+        both_arms(world, products)
         yield world
     finally:
         world.close()
