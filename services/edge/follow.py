@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 
 import structlog
 
@@ -72,18 +72,21 @@ class _Publisher:
         self._addresses = await judged(names, self._addresses, self._look_up)
         rendered = render(self.serving, self._settings, self._addresses)
         if rendered == self._last:
-            await self._files.tidy(rendered)
+            await self._attempt(self._files.tidy(rendered))
             return
         self._tell(rendered.refused)
-        if await self._swap(rendered):
+        if await self._attempt(self._swap(rendered)):
             self._last = rendered
             self._files.note_published(len(self.serving))
             _log.info("edge.published", products=len(self.serving), refused=len(rendered.refused))
 
     async def _swap(self, rendered: Rendered) -> bool:
+        await validate(rendered, self._settings)
+        return await self._files.publish(rendered)
+
+    async def _attempt(self, work: Awaitable[bool]) -> bool:
         try:
-            await validate(rendered, self._settings)
-            return await self._files.publish(rendered)
+            return await work
         except (ApxError, OSError, TimeoutError) as error:
             _log.error("edge.not-published", reason=str(error))
             return False

@@ -45,8 +45,10 @@ def _url(world: World, path: str = "/base") -> str:
 
 def test_no_request_fails_while_configurations_are_swapped(swapped: World) -> None:
     always = [manifest("payslips", url=_url(swapped), jwt=tokens.asked()), manifest("orders", mode="async")]
-    sets = [
-        [*always, manifest("forecast", url=_url(swapped, "/one"))],
+    one, beside = (manifest("forecast", url=_url(swapped, path)) for path in ("/one", "/beside"))
+    sets: list[list[Manifest | tuple[Manifest, Manifest]]] = [
+        [*always, one],
+        [*always, (one, beside)],
         [*always, manifest("forecast", url=_url(swapped, "/two")), manifest("late", jwt=tokens.asked())],
         [*always, manifest("forecast", url=_url(swapped, "/three"), concurrency=32), manifest("other")],
     ]
@@ -63,6 +65,7 @@ def test_no_request_fails_while_configurations_are_swapped(swapped: World) -> No
     assert set(statuses) == {200, 202}
     assert connections == 6
     assert {seen.target.split("/")[1] for seen in swapped.backend.seen} == {"one", "two", "three", "base"}
+    assert not [line for line in swapped.said().splitlines() if '"status":5' in line]
 
 
 def test_a_request_that_waits_for_admission_ends_on_the_backend_of_its_route(swapped: World) -> None:
