@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
+from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
 
 import httpx
 import pytest
 
+from apx import bootstrap
 from apx.local.platform import Platform
+from apx.settings import Settings
 from examples.demo_issuer.tokens import sign_token
 from tests.e2e.platform.client import ORDER, Client, eventually, received
 
@@ -219,3 +224,22 @@ def test_nothing_that_was_written_holds_a_key_or_a_body(acme: Client, platform: 
 
     assert not found
     assert not told
+
+
+def test_what_backends_of_both_modes_answered_is_counted(acme: Client, platform: Platform) -> None:
+    """The worker counts for an asynchronous product, the edge for a synchronous one."""
+    acme.finished(acme.order().headers["location"])
+    acme.get("/forecast/paris")
+
+    async def answers(product: str) -> int:
+        async with bootstrap.backends(Settings(home=platform.home)) as outside:
+            now_ms = await outside.rollouts.now_ms()
+            counted = await outside.counts.read(product, now_ms - 600_000, now_ms + 1_000)
+            return sum(counts.answers for counts in counted.by.values())
+
+    for product in ("orders", "forecast"):
+        assert eventually(partial(_positive, answers, product)), product
+
+
+def _positive(count: Callable[[str], Coroutine[None, None, int]], product: str) -> bool:
+    return asyncio.run(count(product)) > 0
