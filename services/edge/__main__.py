@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
 
@@ -35,20 +36,26 @@ def main() -> int:
 
 
 async def _run(settings: EdgeSettings) -> None:
-    """Keep Envoy's configuration, and beside it count what backends answered."""
+    """Keep Envoy's configuration and count what backends answered, until SIGTERM or a fault."""
     tally = Tally()
     answers = Answers(tally)
     async with bootstrap.backends(settings) as outside:
-        beside = [
+        following = asyncio.create_task(follow(_known(bootstrap.follow_releases(settings), answers), settings))
+        work = [
+            following,
             asyncio.create_task(Counting(settings, answers, bootstrap.CLOCK).run()),
             asyncio.create_task(bootstrap.count_writer(outside, "edge", tally).run()),
         ]
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, following.cancel)
         try:
-            await follow(_known(bootstrap.follow_releases(settings), answers), settings)
+            ended, _ = await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
+            for task in ended:
+                if not task.cancelled():
+                    task.result()
         finally:
-            for task in beside:
+            for task in work:
                 task.cancel()
-            await asyncio.gather(*beside, return_exceptions=True)
+            await asyncio.gather(*work, return_exceptions=True)
 
 
 async def _known(

@@ -102,6 +102,15 @@ def proxied(
     }
 
 
+def longest_idle_s(manifest: Manifest, settings: EdgeSettings) -> float:
+    """Return how long nothing may move on the most patient of a release's routes that are no tunnels, in seconds."""
+    backend = manifest.spec.backend
+    if backend.streaming:
+        return settings.edge_tunnel_idle_timeout_s
+    own = (route.timeout_s or 0.0 for route in manifest.spec.routes)
+    return max(backend.timeout_s, settings.edge_stream_idle_timeout_s, *own)
+
+
 def jwt_of(manifest: Manifest) -> Json:
     """Return what switches the check of tokens on, where a product asks for them."""
     if manifest.spec.auth.jwt is None:

@@ -18,7 +18,7 @@ from services.edge.admission import EXT_AUTHZ_ANEW, EXT_AUTHZ_FILTER, RELEASE_HE
 from services.edge.clusters import backend_cluster_names
 from services.edge.matchers import regex, route_list, rule, single
 from services.edge.pairs import Pair
-from services.edge.proxied import GRPC, WEBSOCKET, answer, proxied, sync_routes, too_large
+from services.edge.proxied import GRPC, WEBSOCKET, answer, longest_idle_s, proxied, sync_routes, too_large
 from services.edge.settings import EdgeSettings
 
 CANDIDATE_MARK = "@candidate"
@@ -60,7 +60,8 @@ def _before_admission(pair: Pair, settings: EdgeSettings) -> list[Json]:
     """Return routes that ask for admission; the stable release's backend is named, and is used by nobody.
 
     Envoy counts a body by the first route alone, so the bound here is the largest of both arms. Once the body is whole
-    its length is known, and the arm's own routes answer 413 by it.
+    its length is known, and the arm's own routes answer 413 by it. The idle time is the first route's for good, so it
+    is the longest of both; what a request may take as a whole is the arm's own.
     """
     under = {"path_separated_prefix": pair.stable.spec.base_path}
     cluster, _ = backend_cluster_names(pair.stable)
@@ -69,11 +70,13 @@ def _before_admission(pair: Pair, settings: EdgeSettings) -> list[Json]:
         (route.max_body_bytes for one in pair.manifests for route in one.spec.routes),
         default=settings.edge_max_body_bytes,
     )
+    idle_s = max(longest_idle_s(manifest, settings) for manifest in pair.manifests)
+    ordinary = proxied(pair.stable, under, cluster, settings, most=most)
     return [
         proxied(pair.stable, websocket, cluster, settings, streaming=True, upgrade=True),
         *([proxied(pair.stable, grpc, cluster, settings, streaming=True)] if _streams(pair) else []),
         too_large(under, most),
-        proxied(pair.stable, under, cluster, settings, most=most),
+        {**ordinary, "route": {**ordinary["route"], "idle_timeout": f"{idle_s:.3f}s"}},
     ]
 
 

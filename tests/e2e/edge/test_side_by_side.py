@@ -216,3 +216,22 @@ def test_the_log_names_the_arms_route(edge: World) -> None:
     line = next(line for line in edge.said().splitlines() if name in line)
     assert '"route":"forecast@candidate"' in line
     assert f'"release":"{edge.router.arms["new"][1]}"' in line
+
+
+@pytest.mark.parametrize(("key", "status"), [("old", 504), ("new", None)])
+def test_each_arm_may_be_silent_for_its_own_time(key: str, status: int | None) -> None:
+    """The time limits of the first route, by which admission is asked for, do not stay."""
+    world = World(edge_admit_timeout_s=5, edge_stream_idle_timeout_s=0.5)
+    try:
+        url = f"http://127.0.0.1:{world.backend.port}"
+        stable, candidate = (
+            manifest("forecast", url=url, timeout_s=0.4),
+            manifest("forecast", url=url, streaming=True),
+        )
+        world.publish((stable, candidate))
+        both_arms(world, [(stable, candidate)])
+        line = request("GET /forecast/stall HTTP/1.1", f"x-api-key: {key}")
+        answer = send(world.settings.edge_port, line, wait_s=1.2)
+        assert answer.statuses == ([status] if status else [])
+    finally:
+        world.close()
