@@ -10,6 +10,7 @@ from apx.catalog.model import Route
 from apx.release.digest import short
 from apx.release.model import Manifest
 from tests.e2e.edge import tokens
+from tests.e2e.edge.frames import get, headers, talk
 from tests.e2e.edge.raw import request, send
 from tests.e2e.edge.world import World, until
 from tests.unit.edge.manifests import EVERYTHING, digest, manifest
@@ -110,6 +111,13 @@ def test_no_client_chooses_its_arm(edge: World, form: str, key: str) -> None:
     assert answer.statuses == [{"old": 200, "deny": 403, "nobody": 401}[key]]
     assert _targets(edge) == (["/old/x"] if key == "old" else [])
     assert not [value for seen in edge.router.seen for _, value in seen.headers if release in value]
+
+
+def test_no_client_chooses_its_arm_over_http2(edge: World) -> None:
+    release = edge.router.arms["new"][1].encode()
+    forged = ((b"x-apx-release", release), (b"x-apx-arm", b"candidate"), (b"x-apx-release", release))
+    talk(edge.settings.edge_port, headers(1, get(b"/forecast/x", (b"x-api-key", b"old"), *forged)))
+    assert _targets(edge) == ["/old/x"]
 
 
 def test_a_name_with_underscores_is_refused(edge: World) -> None:
