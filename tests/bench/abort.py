@@ -56,8 +56,8 @@ def rows(bench: Bench) -> Iterator[Row]:
             unit="s",
             goal=Goal(at_most=goal_s),
             less_is_better=True,
-            note=f"{bad} bad answers in it; weight 0 in the store {to_zero_s:.1f} s after the first. Every request that "
-            f"the candidate gets is bad; {rate.removesuffix('rps')} a second {_STEPS}",
+            note=f"{bad} bad answers in it; weight 0 in the store {to_zero_s:.1f} s after the first. Every request "
+            f"that the candidate gets is bad; {rate.removesuffix('rps')} a second {_STEPS}",
         )
 
 
