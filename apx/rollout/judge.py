@@ -83,10 +83,22 @@ def _measures(limits: Judge, observed: Observed, bars: Callable[..., Bars], *, l
     if latency.more is not None:
         yield _latency(observed, latency)
     carried = _carried(observed) if last else {}
-    for limit, says in ((limits.new_denials_percent, denials), (limits.policy_failures_percent, policy_failures)):
-        paired = bars(limit, limit)
-        if paired.most is not None:
-            yield says(observed.candidate, carried, paired, PAIRED)
+    denied = bars(limits.new_denials_percent, limits.new_denials_percent)
+    if denied.most is not None:
+        yield denials(observed.candidate, carried, denied, PAIRED)
+    failing = bars(limits.policy_failures_percent, limits.policy_failures_percent)
+    if failing.most is not None:
+        evidence = policy_failures(observed.candidate, carried, failing, PAIRED)
+        yield evidence if denied.most is None else _not_waited_for(evidence)
+
+
+def _not_waited_for(failures: Evidence) -> Evidence:
+    """Let policy failures pass that are not certain to be too many: each is a denial, and those have to pass."""
+    if failures.says != "inconclusive" or not failures.candidate.requests:
+        return failures
+    seen = failures.candidate
+    text = f"policy failures: {seen.events} of {seen.requests}: waited for among the new denials"
+    return msgspec.structs.replace(failures, says="pass", text=text)
 
 
 def _carried(observed: Observed) -> Mapping[str, Counts]:

@@ -246,14 +246,20 @@ def test_an_org_without_a_past_is_expected_to_be_like_the_others() -> None:
 
 
 def test_earlier_steps_add_to_the_evidence_of_the_last() -> None:
-    few = each(served(120))
-    assert of(judged(few), "policy-failures").says == "inconclusive"
-    assert of(judged(few, carried=few), "policy-failures").says == "pass"
+    few = each(served(60))
+    assert of(judged(few), "denials").says == "inconclusive"
+    assert of(judged(few, carried=few), "denials").says == "pass"
+
+
+def test_policy_failures_are_waited_for_where_new_denials_are_not() -> None:
+    few = each(served(60))
+    assert of(judged(few), "policy-failures").says == "pass"
+    assert of(judged(few, limits={"new_denials_percent": 100}), "policy-failures").says == "inconclusive"
 
 
 def test_earlier_steps_never_outweigh_the_last() -> None:
-    few, many = each(served(120)), each(served(5000))
-    assert of(judged(few, carried=many), "policy-failures").says == "inconclusive"
+    few, many = each(served(60)), each(served(5000))
+    assert of(judged(few, carried=many), "denials").says == "inconclusive"
 
 
 def count(most: int = 3000) -> st.SearchStrategy[int]:
