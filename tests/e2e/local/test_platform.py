@@ -22,7 +22,7 @@ from apx.local.status import healthy, rows
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
-PROCESSES = ("valkey", "demo", "control", "worker", "router", "edge-config", "edge")
+PROCESSES = ("valkey", "demo", "control", "monitor", "worker", "router", "edge-config", "edge")
 
 
 @pytest.fixture(scope="module")
