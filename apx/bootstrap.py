@@ -18,6 +18,7 @@ import msgspec
 
 from apx.admission.admit import LiveProduct, Record
 from apx.admission.keys import KeyStore
+from apx.admission.operators import Operators
 from apx.admission.recorder import Recorder
 from apx.backends.files.blobs import FileBlobs
 from apx.backends.files.releases import FileReleaseStore
@@ -173,6 +174,11 @@ def arm_tokens(settings: Settings) -> ArmTokens:
 def admin_token(settings: Settings) -> str:
     """Return the token that the control API asks for, made on first use."""
     return "apxadm_" + ensure_secret(settings.home / "keys" / "admin-token").hex()
+
+
+def operators(settings: Settings) -> Operators:
+    """Return what mints and reads the tokens of the control API."""
+    return Operators(ensure_secret(settings.home / "keys" / "control-tokens"), CLOCK)
 
 
 def operator() -> str:

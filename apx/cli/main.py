@@ -10,7 +10,7 @@ import msgspec
 import typer
 
 from apx import bootstrap
-from apx.cli import key, policy, release, requests
+from apx.cli import key, policy, release, requests, token
 from apx.cli.output import AsJson, print_json, print_table
 from apx.cli.validate import validate
 from apx.errors import ApxError
@@ -25,6 +25,7 @@ app.command()(validate)
 app.add_typer(policy.app, name="policy")
 app.add_typer(release.app, name="release")
 app.add_typer(key.app, name="key")
+app.add_typer(token.app, name="token")
 app.add_typer(requests.app, name="requests")
 app.add_typer(requests.dlq, name="dlq")
 

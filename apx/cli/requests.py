@@ -10,10 +10,10 @@ import typer
 
 from apx import bootstrap
 from apx.cli.output import AsJson, moment, print_json, print_table
-from apx.errors import Conflict, NotFound
+from apx.errors import NotFound
 from apx.requests import shown
 from apx.requests.model import DeadLetter
-from apx.requests.replay import replayed
+from apx.requests.replay import replay_letters
 from apx.settings import Settings
 
 app = typer.Typer(help="Look at accepted requests.", no_args_is_help=True)
@@ -84,17 +84,5 @@ async def _dead_letters(product: str | None, limit: int) -> list[DeadLetter]:
 async def _replay(letter_ids: list[str], product: str | None) -> list[tuple[str, str]]:
     settings = Settings.load()
     receipts = bootstrap.receipts(settings, "us")
-    done: list[tuple[str, str]] = []
     async with bootstrap.backends(settings) as backends:
-        letters = {letter.id: letter for letter in await backends.bus.dead_letters(product, 10_000)}
-        unknown = [letter_id for letter_id in letter_ids if letter_id not in letters]
-        if unknown:
-            raise NotFound(f"no dead letter {', '.join(unknown)}; `apx dlq list` shows them")
-        for letter_id in dict.fromkeys(letter_ids):
-            envelope = replayed(letters[letter_id], receipts, bootstrap.CLOCK, os.urandom)
-            published = await backends.bus.publish(envelope)
-            if published.outcome != "accepted":
-                raise Conflict(f"{letter_id} is kept: the org's backlog is full; {len(done)} were queued before it")
-            await backends.bus.forget_dead_letter(letter_id)
-            done.append((letters[letter_id].envelope.id, published.id))
-    return done
+        return await replay_letters(backends.bus, letter_ids, receipts, bootstrap.CLOCK, os.urandom, product=product)

@@ -33,6 +33,8 @@ def prepare(settings: LocalSettings) -> None:
 
     bootstrap.key_folder(settings)
     bootstrap.admin_token(settings)
+    bootstrap.operators(settings)
+    bootstrap.arm_tokens(settings)
 
 
 def seed(settings: LocalSettings, gitops: Path, progress: Callable[[str], None]) -> Seeded:

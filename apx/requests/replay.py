@@ -2,13 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
 from apx.clock import Clock
+from apx.errors import Conflict, NotFound
 from apx.requests.model import DeadLetter, Envelope
+from apx.requests.ports import Bus
 from apx.requests.receipt import Receipts
+
+_MOST_LOOKED_AT = 10_000
+
+
+async def replay_letters(
+    bus: Bus,
+    letter_ids: Sequence[str],
+    receipts: Receipts,
+    clock: Clock,
+    random: Callable[[int], bytes],
+    *,
+    product: str | None = None,
+) -> list[tuple[str, str]]:
+    """Queue dead letters again; return each one's request and the id of the new one.
+
+    Raises `NotFound` for unknown letters, and then nothing was queued; `Conflict` when an org's backlog is full, and
+    then those before it were.
+    """
+    letters = {letter.id: letter for letter in await bus.dead_letters(product, _MOST_LOOKED_AT)}
+    unknown = [letter_id for letter_id in letter_ids if letter_id not in letters]
+    if unknown:
+        raise NotFound(f"no dead letter {', '.join(unknown)}; `apx dlq list` shows them")
+    done: list[tuple[str, str]] = []
+    for letter_id in dict.fromkeys(letter_ids):
+        published = await bus.publish(replayed(letters[letter_id], receipts, clock, random))
+        if published.outcome != "accepted":
+            raise Conflict(f"{letter_id} is kept: the org's backlog is full; {len(done)} were queued before it")
+        await bus.forget_dead_letter(letter_id)
+        done.append((letters[letter_id].envelope.id, published.id))
+    return done
 
 
 def replayed(letter: DeadLetter, receipts: Receipts, clock: Clock, random: Callable[[int], bytes]) -> Envelope:

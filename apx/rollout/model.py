@@ -100,7 +100,7 @@ class Revert(msgspec.Struct, frozen=True, kw_only=True):
     detail: str = ""
 
 
-class Rollout(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     """One movement, from its start to its end. Times are the store's clock, in milliseconds since the epoch."""
 
     id: str

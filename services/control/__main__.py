@@ -13,7 +13,8 @@ from apx import bootstrap
 from apx.errors import ApxError
 from apx.telemetry import logs
 from apx.telemetry.spans import SpanFile
-from services.control.app import create_app
+from services.control.access import Access
+from services.control.app import Office, create_app
 from services.control.housekeeping import clear_blobs
 from services.control.lanes import watch_lanes
 from services.control.settings import ControlSettings
@@ -41,8 +42,8 @@ async def serve(settings: ControlSettings) -> None:
             backends,
             bootstrap.loader(settings),
             SpanFile(settings.home / "traces" / "spans.jsonl"),
-            bootstrap.admin_token(settings),
-            bootstrap.CLOCK,
+            Access(bootstrap.operators(settings), bootstrap.admin_token(settings)),
+            Office(receipts=bootstrap.receipts(settings, settings.region), clock=bootstrap.CLOCK),
         )
         config = uvicorn.Config(
             app,

@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
-import hmac
-from collections.abc import Callable
+import os
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Query, Request, Response
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+import msgspec
+from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, Field
-from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from apx.admission.keys import shown_key
+from apx.admission.operators import Operator
 from apx.bootstrap import Backends
 from apx.clock import Clock
-from apx.errors import ApxError, NotFound, Retryable
+from apx.errors import NotFound
 from apx.release.load import Loader
 from apx.requests import shown
+from apx.requests.receipt import Receipts
+from apx.requests.replay import replay_letters
 from apx.rollout.activate import activate
 from apx.telemetry import metrics
 from apx.telemetry.spans import MAX_BODY_BYTES, SpanFile, SpansRefused
+from services.control.access import Access
+from services.control.problems import ANSWERS, answer_with_problems
+from services.control.rollouts import rollouts
+
+
+class Office(msgspec.Struct, frozen=True, kw_only=True):
+    """What the control API needs besides the stores."""
+
+    receipts: Receipts
+    clock: Clock
 
 
 class Activation(BaseModel):
@@ -31,8 +41,8 @@ class Activation(BaseModel):
     why: str = Field(default="", max_length=500)
 
 
-def create_app(backends: Backends, loader: Loader, spans: SpanFile, admin_token: str, clock: Clock) -> FastAPI:
-    """Return the application; `admin_token` is asked for on everything under `/api/v1`."""
+def create_app(backends: Backends, loader: Loader, spans: SpanFile, access: Access, office: Office) -> FastAPI:
+    """Return the application; everything under `/api/v1` asks `access` who calls."""
     app = FastAPI(
         title="APX control API",
         version="1",
@@ -40,26 +50,19 @@ def create_app(backends: Backends, loader: Loader, spans: SpanFile, admin_token:
         docs_url="/api/docs",
         redoc_url=None,
     )
-    app.add_exception_handler(ApxError, _on_error)
-    app.add_exception_handler(StarletteHTTPException, _on_http)
-    app.add_exception_handler(RequestValidationError, _on_invalid)
-    app.add_exception_handler(Exception, _on_crash)
+    answer_with_problems(app)
     app.include_router(_health(backends))
     app.include_router(_spans(spans))
-    guard = [Depends(_bearer(admin_token))]
-    for router in (_releases(backends, loader, clock), _keys(backends), _requests(backends), _traces(spans)):
-        app.include_router(router, prefix="/api/v1", dependencies=guard)
+    guard = [Depends(access.needs("viewer"))]
+    for router in (
+        _releases(backends, loader, access, office.clock),
+        rollouts(backends, loader, access),
+        _keys(backends, access),
+        _requests(backends, access, office),
+        _traces(spans),
+    ):
+        app.include_router(router, prefix="/api/v1", dependencies=guard, responses=ANSWERS)
     return app
-
-
-def _bearer(admin_token: str) -> Callable[[str], None]:
-    def check(authorization: Annotated[str, Header()] = "") -> None:
-        scheme, _, token = authorization.partition(" ")
-        if scheme.lower() != "bearer" or not hmac.compare_digest(token.strip().encode(), admin_token.encode()):
-            detail = "A valid admin token is needed: Authorization: Bearer TOKEN."
-            raise HTTPException(401, detail, {"www-authenticate": 'Bearer realm="apx control"'})
-
-    return check
 
 
 def _health(backends: Backends) -> APIRouter:
@@ -81,8 +84,9 @@ def _health(backends: Backends) -> APIRouter:
     return router
 
 
-def _releases(backends: Backends, loader: Loader, clock: Clock) -> APIRouter:
+def _releases(backends: Backends, loader: Loader, access: Access, clock: Clock) -> APIRouter:
     router = APIRouter(tags=["releases"])
+    operator = Depends(access.needs("operator"))
 
     @router.get("/products")
     async def products() -> list[dict[str, Any]]:
@@ -109,27 +113,27 @@ def _releases(backends: Backends, loader: Loader, clock: Clock) -> APIRouter:
         ]
 
     @router.post("/products/{product}/activate")
-    async def activate_release(product: str, wish: Activation, request: Request) -> dict[str, Any]:
+    async def activate_release(product: str, wish: Activation, caller: Operator = operator) -> dict[str, Any]:
         """Serve a release from now on, when it is whole, signed, and of this product."""
         await loader.manifest(wish.digest, product)
-        client = request.client.host if request.client else ""
         (activated,) = await activate(
-            backends.rollouts, loader, [wish.digest], actor=f"admin@{client}", why=wish.why, clock=clock
+            backends.rollouts, loader, [wish.digest], actor=caller.subject, why=wish.why, clock=clock
         )
         return {"product": product, "release": wish.digest, "changed": activated.changed}
 
     return router
 
 
-def _keys(backends: Backends) -> APIRouter:
+def _keys(backends: Backends, access: Access) -> APIRouter:
     router = APIRouter(tags=["keys"])
+    admin = [Depends(access.needs("admin"))]
 
     @router.get("/keys")
     async def keys(org: str | None = None) -> list[dict[str, Any]]:
         """List keys; the keys themselves are stored nowhere."""
         return [shown_key(record) for record in await backends.keys.list_keys(org)]
 
-    @router.delete("/keys/{key_id}", status_code=204)
+    @router.delete("/keys/{key_id}", status_code=204, dependencies=admin)
     async def revoke(key_id: str) -> Response:
         """Revoke a key; every router refuses it within a second."""
         if await backends.keys.revoke(key_id) is None:
@@ -139,8 +143,9 @@ def _keys(backends: Backends) -> APIRouter:
     return router
 
 
-def _requests(backends: Backends) -> APIRouter:
+def _requests(backends: Backends, access: Access, office: Office) -> APIRouter:
     router = APIRouter(tags=["requests"])
+    operator = [Depends(access.needs("operator"))]
 
     @router.get("/requests/{request_id}")
     async def request(request_id: str) -> dict[str, Any]:
@@ -161,6 +166,12 @@ def _requests(backends: Backends) -> APIRouter:
     ) -> list[dict[str, Any]]:
         """List the newest dead letters with their reasons."""
         return [shown.dead_letter(letter) for letter in await backends.bus.dead_letters(product, limit)]
+
+    @router.post("/dead-letters/{letter_id}/replay", dependencies=operator)
+    async def replay(letter_id: str) -> dict[str, str]:
+        """Queue a dead letter again, under a new id."""
+        ((old, new),) = await replay_letters(backends.bus, [letter_id], office.receipts, office.clock, os.urandom)
+        return {"request": old, "replayed_as": new}
 
     return router
 
@@ -190,35 +201,3 @@ def _spans(spans: SpanFile) -> APIRouter:
         return Response(content=b"", media_type="application/x-protobuf")
 
     return router
-
-
-def _problem(status: int, code: str, detail: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    content = {"type": f"https://apx.dev/problems/{code}", "status": status, "code": code, "detail": detail}
-    return JSONResponse(content, status, headers, media_type="application/problem+json")
-
-
-async def _on_error(_: Request, error: Exception) -> JSONResponse:
-    """Operators read the whole message of an error of ours."""
-    if not isinstance(error, ApxError):
-        raise error
-    headers = {"retry-after": str(error.retry_after_s)} if isinstance(error, Retryable) else None
-    return _problem(error.status, error.code, str(error), headers)
-
-
-async def _on_crash(_: Request, __: Exception) -> JSONResponse:
-    """Answer for a fault of ours; the server logs it."""
-    return _problem(ApxError.status, ApxError.code, ApxError.public)
-
-
-async def _on_http(_: Request, error: Exception) -> JSONResponse:
-    if not isinstance(error, StarletteHTTPException):
-        raise error
-    code = {401: "unauthenticated", 404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "http")
-    return _problem(error.status_code, code, str(error.detail), dict(error.headers or {}))
-
-
-async def _on_invalid(_: Request, error: Exception) -> JSONResponse:
-    if not isinstance(error, RequestValidationError):
-        raise error
-    places = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:10])
-    return _problem(422, "invalid", places)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from apx.settings import Settings
@@ -11,4 +13,6 @@ class ControlSettings(Settings):
     """Where the control API listens."""
 
     control_bind: str = "127.0.0.1"
+    region: Literal["us", "eu"] = "us"
+    """What replayed requests name in their ids."""
     control_port: int = Field(default=8081, ge=1, le=65535)

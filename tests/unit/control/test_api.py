@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from apx.admission.keys import KeyRecord, sha256_of
+from apx.admission.operators import Operators, Role
 from apx.backends.files.blobs import FileBlobs
 from apx.backends.files.releases import FileReleaseStore
 from apx.backends.memory.bus import MemoryBus
@@ -27,9 +28,11 @@ from apx.release.digest import digest_of
 from apx.release.load import Loader
 from apx.requests.model import Envelope, Problem, Result
 from apx.requests.ports import ProductBounds, Settlement
+from apx.requests.receipt import Receipts
 from apx.rollout.active import Snapshot
 from apx.telemetry.spans import SpanFile
-from services.control.app import create_app
+from services.control import app as control_app
+from services.control.access import Access
 from tests.unit.release.examples import TRUSTED, WASM, manifest, stored
 
 TOKEN = "apxadm_canary"
@@ -54,7 +57,7 @@ class Office:
     def __init__(self, folder: Path) -> None:
         clock = ManualClock()
         self.folder = folder
-        self.rollouts, self.keys, self.results = Rollouts(), MemoryKeys(), MemoryResults(clock)
+        self.rollouts, self.keys, self.results = Rollouts(clock), MemoryKeys(), MemoryResults(clock)
         self.bus = MemoryBus(self.results, clock, idle_s=0.01)
         releases = FileReleaseStore(folder / "releases")
         backends = Backends(
@@ -68,7 +71,14 @@ class Office:
             leases=MemoryLeases(clock),
         )
         spans = SpanFile(folder / "spans.jsonl")
-        self.app: FastAPI = create_app(backends, Loader(releases, TRUSTED), spans, TOKEN, clock)
+        self.operators = Operators(b"o" * 32, clock)
+        self.clock, self.counts = clock, backends.counts
+        access = Access(self.operators, TOKEN)
+        more = control_app.Office(receipts=Receipts([b"r" * 32], "us"), clock=clock)
+        self.app: FastAPI = control_app.create_app(backends, Loader(releases, TRUSTED), spans, access, more)
+
+    def token(self, role: Role, subject: str = "somebody") -> str:
+        return self.operators.mint(subject, role, hours=1, random=lambda size: b"x" * size)
 
     async def release(self, product: str = "orders") -> str:
         return await stored(self.folder / "releases", manifest(product))

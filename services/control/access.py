@@ -1,0 +1,86 @@
+"""Who may do what over the control API: one place that reads tokens, one that asks for roles.
+
+The admin token that `./dev up` prints is role `admin`; others are minted by `apx token issue`. Behind an identity-aware
+proxy, another function with the signature of `Reads` joins here.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable
+from typing import Annotated
+
+from fastapi import Depends, Header, HTTPException, Request
+
+from apx.admission.operators import Operator, Operators, Role
+from apx.errors import Permanent
+from apx.telemetry import logs
+
+Reads = Callable[[str], Operator | None]
+"""Returns whom a bearer token is for."""
+_WHO = "A valid token is needed: Authorization: Bearer TOKEN (`apx token issue` makes one)."
+
+
+class RoleTooLow(Permanent):
+    """The token is good, and not for this."""
+
+    code = "role-too-low"
+    status = 403
+
+
+class Access:
+    """Reads tokens, asks for roles."""
+
+    def __init__(self, operators: Operators, admin_token: str) -> None:
+        self._readers: tuple[Reads, ...] = (_admin(admin_token), operators.read)
+
+    def needs(self, role: Role) -> Callable[..., Operator]:
+        """Return a dependency that gives the caller, or answers 401 or 403. What takes more than looking is logged."""
+
+        def check(request: Request, authorization: Annotated[str, Header()] = "") -> Operator:
+            caller = self._caller(authorization)
+            if caller is None:
+                _tell(request, None, 401)
+                raise HTTPException(401, _WHO, {"www-authenticate": 'Bearer realm="apx control"'})
+            if not caller.may(role):
+                _tell(request, caller, 403)
+                raise RoleTooLow(f"{caller.subject} is {caller.role}; this takes the role {role}")
+            if role != "viewer":
+                _tell(request, caller, 0)
+            return caller
+
+        return check
+
+    def _caller(self, authorization: str) -> Operator | None:
+        scheme, _, token = authorization.partition(" ")
+        if scheme.lower() != "bearer":
+            return None
+        found = [caller for read in self._readers if (caller := read(token.strip())) is not None]
+        return found[0] if found else None
+
+
+def depends(access: Access, role: Role) -> Operator:
+    """Return the parameter default that asks for a role."""
+    caller: Operator = Depends(access.needs(role))
+    return caller
+
+
+def _admin(admin_token: str) -> Reads:
+    def read(token: str) -> Operator | None:
+        same = hmac.compare_digest(token.encode(), admin_token.encode())
+        return Operator("admin", "admin") if same else None
+
+    return read
+
+
+def _tell(request: Request, caller: Operator | None, refused: int) -> None:
+    """Write who called, for what, and whether they were refused; the path by its template, which holds no value."""
+    route = request.scope.get("route")
+    logs.canonical(
+        "control-call",
+        subject=caller.subject if caller else "",
+        role=caller.role if caller else "",
+        method=request.method,
+        path=getattr(route, "path", ""),
+        refused=refused,
+    )
