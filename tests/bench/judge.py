@@ -30,7 +30,7 @@ EXAMPLE, TUNED = 0.99, 0.97
 """Flagger's example, and a threshold between the good and the bad candidate for who knows both."""
 _LOOKS = (
     "80 orgs by Zipf's law, noisy ones, bursts, outages; steps 5/25/50 %, 60 s each, 3600 s at most. A look each "
-    "second up to the tenth, then each sixth longer. Peer: a look each minute at the success rate (99 %) and the 99th "
+    "second up to the tenth, then each fifth longer. Peer: a look each minute at the success rate (99 %) and the 99th "
     "percentile (500 ms), rolled back after five bad ones; split by org too, where its own split is by request and a "
     "noisy org weighs less"
 )

@@ -37,7 +37,7 @@ RIGHTLY_DENIED = 0.02
 MEDIAN_S, SIGMA, ORG_SIGMA = 0.1, 0.5, 0.3
 LEAST_LOCKED_OUT = 0.01
 """Share of the traffic of the org that is locked out; smaller ones are not seen."""
-_CELLS = (29, 30, 31, 32, 33, 36, 42)
+_CELLS = (29, 30, 31, 32, 33, 34, 35, 36, 38, 42)
 """Buckets that latencies are counted in: fine where the 90th percentile is, coarse elsewhere."""
 _NORMAL = NormalDist()
 
@@ -282,10 +282,10 @@ def _times(random: Random, per_s: float, begin: int, end: int) -> list[int]:
 
 
 def _looks(until_s: float) -> Iterator[float]:
-    """Yield the seconds of a step at which the simulation looks: each at first, then each sixth longer."""
+    """Yield the seconds of a step at which the simulation looks: each at first, then each fifth longer."""
     now = 0.0
     while now < until_s:
-        now = min(until_s, 60.0 if now < 60 < now + max(1, now // 6) else now + max(1, now // 6))
+        now = min(until_s, 60.0 if now < 60 < now + max(1, now // 5) else now + max(1, now // 5))
         yield now
 
 
