@@ -16,6 +16,7 @@ from tests.bench.row import Goal, Row, once, percentile, row
 
 RATES = (5, 50, 500)
 FAULTS: dict[Fault, str] = {
+    "broken": "nothing but errors",
     "errors": "1 % → 5 % errors",
     "latency": "+50 % latency",
     "denials": "2 % wrongly denied",

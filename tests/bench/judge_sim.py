@@ -22,7 +22,7 @@ from apx.rollout.judge import Observed, judge
 from apx.rollout.model import Outcome
 from apx.rollout.split import Split
 
-Fault = Literal["none", "errors", "latency", "denials", "lockout"]
+Fault = Literal["none", "broken", "errors", "latency", "denials", "lockout"]
 Ending = Literal["promoted", "aborted", "paused"]
 
 ORGS = 80
@@ -32,13 +32,14 @@ BURSTS_PER_S = 1 / 3600
 """Of each org; in turns three times the traffic and three times the errors."""
 OUTAGES_PER_S = 1 / 5400
 """Of the backend, for all orgs: 10 to 60 s in which a tenth to a half of all answers fail."""
-MORE_ERRORS, SLOWER, WRONGLY_DENIED = 0.04, 1.5, 0.02
+SLOWER, WRONGLY_DENIED = 1.5, 0.02
 RIGHTLY_DENIED = 0.02
 MEDIAN_S, SIGMA, ORG_SIGMA = 0.1, 0.5, 0.3
 LEAST_LOCKED_OUT = 0.01
 """Share of the traffic of the org that is locked out; smaller ones are not seen."""
 _CELLS = (29, 30, 31, 32, 33, 34, 35, 36, 38, 42)
 """Buckets that latencies are counted in: fine where the 90th percentile is, coarse elsewhere."""
+_MORE_ERRORS: dict[Fault, float] = {"errors": 0.04, "broken": 1.0}
 _NORMAL = NormalDist()
 
 
@@ -113,7 +114,7 @@ class World:
             counts.newly_denied += wrongly
         answers = requests - rightly - wrongly
         counts.answers += answers
-        counts.errors += binomial(random, answers, errors + (1 - errors) * (MORE_ERRORS if fault == "errors" else 0))
+        counts.errors += binomial(random, answers, errors + (1 - errors) * _MORE_ERRORS.get(fault, 0.0))
         _latencies(random, counts.latency, answers, org.slower if fault == "latency" else org.latency)
 
     def _parts(self, org: Org, begin: float, end: float) -> Iterator[tuple[float, float, float, float]]:
@@ -141,7 +142,7 @@ class World:
         match self.fault:
             case "none":
                 return True
-            case "errors":
+            case "errors" | "broken":
                 return any(counts.errors for counts in candidate.values())
             case "latency":
                 return any(counts.answers for counts in candidate.values())

@@ -27,13 +27,13 @@ def test_looking_each_second_aborts_no_good_candidate_either() -> None:
     assert ended("none", 50, range(100, 110), each_second=True) == {"promoted": 10}
 
 
-@pytest.mark.parametrize("fault", ["errors", "latency", "denials", "lockout"])
+@pytest.mark.parametrize("fault", ["broken", "errors", "latency", "denials", "lockout"])
 @pytest.mark.parametrize("rps", [5, 50, 500])
 def test_a_bad_candidate_is_not_promoted(fault: Fault, rps: float) -> None:
     assert ended(fault, rps, range(200, 210))["promoted"] == 0
 
 
-@pytest.mark.parametrize("fault", ["denials", "lockout"])
+@pytest.mark.parametrize("fault", ["broken", "denials", "lockout"])
 def test_what_is_certain_is_aborted_soon(fault: Fault) -> None:
     ends = [by_the_judge(World(seed, 500, fault, RolloutSpec())) for seed in SEEDS]
     assert sorted(end.after_s for end in ends if end.ending == "aborted")[len(ends) // 2] < 120
