@@ -93,7 +93,7 @@ class _Comparison:
 
         For the true ones the three pieces of evidence are (super)martingales of distinct events, and so is their
         product: it is enough that no pair of rates leaves less than is asked for. Three bounds side by side, each right
-        by itself, would ask for more (in simulations a tenth to four tenths more time).
+        by itself, would ask for more.
         """
         enough = -math.log(self._fail)
         stable, usual, worth = self._stable, these.rate, these.worth
