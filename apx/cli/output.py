@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import msgspec
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -17,7 +18,12 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def print_json(value: Any) -> None:
     """Print one JSON document."""
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+    sys.stdout.write(_writable(msgspec.json.format(msgspec.json.encode(value), indent=2).decode()) + "\n")
+
+
+def json_line(value: Any) -> str:
+    """Return a value as JSON in one line that stdout can write."""
+    return _writable(msgspec.json.encode(value).decode())
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -33,6 +39,29 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
     console.print(table)
 
 
+def print_blocks(drawn: RenderableType, plain: str) -> None:
+    """Print what is drawn on a terminal, and plain text elsewhere, each after an empty line."""
+    console = Console()
+    sys.stdout.write("\n")
+    console.print(drawn) if console.is_terminal else sys.stdout.write(plain + "\n")
+
+
 def moment(seconds: float) -> str:
     """Write a time for people."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def write_anything(*streams: TextIO) -> None:
+    """Let streams that do not know every character, as in a C locale, write the others by their numbers."""
+    for stream in streams:
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _writable(document: str) -> str:
+    """Return a JSON document in characters that stdout can write."""
+    try:
+        document.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return json.dumps(json.loads(document), indent=2 if "\n" in document else None)
+    return document

@@ -15,6 +15,7 @@ from apx import bootstrap
 from apx.catalog.load import load_catalog
 from apx.cli.output import AsJson, moment, print_json, print_table
 from apx.errors import Conflict, NotFound, ReleaseRejected
+from apx.local.repository import commit_tree, repository
 from apx.release.build import Built
 from apx.release.digest import is_digest, short
 from apx.release.store import Listed
@@ -89,7 +90,7 @@ def activate_releases(
 
 
 async def _built(settings: Settings, catalog: Any, products: list[str] | None) -> list[Built]:
-    builder = bootstrap.builder(settings, _annotations(Path(catalog.root)))
+    builder = bootstrap.builder(settings, _annotations(settings, Path(catalog.root)))
     built = []
     async for one in builder.build(catalog, products):
         built.append(one)
@@ -157,8 +158,10 @@ async def _newest(settings: Settings) -> list[str]:
     return [newest[product] for product in sorted(newest)]
 
 
-def _annotations(root: Path) -> dict[str, str]:
-    """Return where the tree stands in Git, when it does."""
+def _annotations(settings: Settings, root: Path) -> dict[str, str]:
+    """Return where the tree stands in Git, when it does: in the local platform's own repository, else in its own."""
+    if repository(settings.home).exists() and (commit := commit_tree(settings.home, root)):
+        return {"commit": commit}
     try:
         answer = subprocess.run(  # noqa: S603 -- fixed words, the tree's own path, no shell
             ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],  # noqa: S607

@@ -11,6 +11,9 @@ from collections.abc import Iterable
 import msgspec
 
 from apx.catalog.model import DAY_S, Slo
+from apx.errors import NotFound, ReleaseRejected
+from apx.release.load import Loader
+from apx.rollout.active import RolloutStore
 from apx.rollout.counts import Counts, CountStore
 
 LEAST_ANSWERS = 1_000
@@ -29,6 +32,24 @@ async def error_budget(counts: CountStore, product: str, slo: Slo, now_ms: int) 
     """Return a product's budget now. Raises `Unavailable`."""
     counted = await counts.read(product, now_ms - DAY_S * 1000)
     return budget_of(slo, counted.by.values())
+
+
+async def live_budgets(
+    store: RolloutStore, counts: CountStore, loader: Loader, products: Iterable[str]
+) -> dict[str, Budget]:
+    """Return the budgets of those products that are live, by what their stable releases promise. Raises `Unavailable`.
+
+    One whose stable release cannot be read has none: `start` refuses it for that.
+    """
+    live, now_ms = (await store.read()).products, await store.now_ms()
+    budgets = {}
+    for product in sorted(live.keys() & set(products)):
+        try:
+            slo = (await loader.manifest(live[product].stable, product)).spec.slo
+        except (NotFound, ReleaseRejected):
+            continue
+        budgets[product] = await error_budget(counts, product, slo, now_ms)
+    return budgets
 
 
 def budget_of(slo: Slo, seen: Iterable[Counts]) -> Budget:

@@ -17,7 +17,7 @@ from apx.release.load import Loader
 from apx.rollout.actions import Wish, move, rollback, start
 from apx.rollout.active import Active
 from apx.rollout.assess import assess
-from apx.rollout.budget import Budget, error_budget
+from apx.rollout.budget import live_budgets
 from apx.rollout.counts import PLAIN, Counts
 from apx.rollout.model import Event
 from services.control.access import Access
@@ -94,7 +94,8 @@ def rollouts(backends: Backends, loader: Loader, access: Access) -> APIRouter:
     async def begin(wish: Start, caller: Operator = operator) -> list[dict[str, Any]]:
         """Roll releases out. A refused one stands in the answer with its reason."""
         wishes = [Wish(digest=one.digest, commit=one.commit) for one in wish.releases]
-        budgets = await _budgets(backends, loader)
+        products = (await backends.rollouts.read()).products
+        budgets = await live_budgets(backends.rollouts, backends.counts, loader, products)
         started = await start(
             backends.rollouts, loader, wishes, actor=caller.subject, why=wish.why, force=wish.force, budgets=budgets
         )
@@ -143,15 +144,6 @@ def _sum(seen: Iterable[Counts]) -> dict[str, Any]:
     for counts in seen:
         total.add(counts)
     return {name: getattr(total, name) for name in PLAIN}
-
-
-async def _budgets(backends: Backends, loader: Loader) -> dict[str, Budget]:
-    now_ms = await backends.rollouts.now_ms()
-    products = (await backends.rollouts.read()).products
-    return {
-        name: await error_budget(backends.counts, name, (await loader.manifest(active.stable, name)).spec.slo, now_ms)
-        for name, active in products.items()
-    }
 
 
 def _status(active: Active) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from apx.local.signals import stop_signals_interrupt
-from tests.bench import abort, accept, build, bus, decision, growth, judge, latency, replay, startup, worker
+from tests.bench import abort, accept, build, bus, decision, growth, judge, latency, replay, split, startup, worker
 from tests.bench.bench import Bench
 from tests.bench.load import generator
 from tests.bench.machine import describe
@@ -37,6 +37,7 @@ class Group(Protocol):
 GROUPS: dict[str, Group] = {
     "decision": decision,
     "judge": judge,
+    "split": split,
     "abort": abort,
     "accept": accept,
     "growth": growth,

@@ -48,17 +48,20 @@ class Goal(msgspec.Struct, frozen=True, kw_only=True):
 
     ratio_from: float | None = None
     at_most: float | None = None
+    at_least: float | None = None
 
     def text(self, unit: str) -> str:
         ratio = "" if self.ratio_from is None else f"≥ {self.ratio_from:g}×"
         value = "" if self.at_most is None else f"≤ {self.at_most:g} {unit}"
-        return ", ".join(filter(None, (ratio, value)))
+        least = "" if self.at_least is None else f"≥ {self.at_least:g} {unit}"
+        return ", ".join(filter(None, (ratio, value, least)))
 
     def met(self, value: float, ratio: float | None) -> bool | None:
-        if self.ratio_from is None and self.at_most is None:
+        if (self.ratio_from, self.at_most, self.at_least) == (None, None, None):
             return None
         enough = self.ratio_from is None or (ratio is not None and ratio >= self.ratio_from)
-        return enough and (self.at_most is None or value <= self.at_most)
+        within = self.at_most is None or value <= self.at_most
+        return enough and within and (self.at_least is None or value >= self.at_least)
 
 
 NO_GOAL = Goal()

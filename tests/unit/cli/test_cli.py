@@ -186,7 +186,7 @@ def test_a_disk_that_is_full_is_a_message(run: Run, monkeypatch: pytest.MonkeyPa
     def full(_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("apx.cli.main.print_json", full)
+    monkeypatch.setattr("apx.cli.status.print_json", full)
     ran = run("status", "--json")
     assert (ran.code, ran.err) == (1, "[Errno 28] No space left on device\n")
 
@@ -196,7 +196,7 @@ def test_an_interruption_is_130(run: Run, monkeypatch: pytest.MonkeyPatch) -> No
     def interrupt(_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("apx.cli.main.print_json", interrupt)
+    monkeypatch.setattr("apx.cli.status.print_json", interrupt)
     assert run("status", "--json").code == 130
 
 
