@@ -17,6 +17,7 @@ from apx.cli.output import AsJson, moment, print_json, print_table
 from apx.errors import Conflict, NotFound, ReleaseRejected
 from apx.local.repository import commit_tree, repository
 from apx.release.build import Built
+from apx.release.diff import Line, differences
 from apx.release.digest import is_digest, short
 from apx.release.store import Listed
 from apx.rollout.activate import Activated, activate
@@ -69,6 +70,19 @@ def verify(digest: Digest, as_json: AsJson = False) -> None:
     settings = Settings.load()
     full = asyncio.run(_verified(settings, digest))
     print_json({"digest": full, "verified": True}) if as_json else print(f"{full} is whole and signed by a trusted key")
+
+
+@app.command()
+def diff(base: Digest, head: Digest, as_json: AsJson = False) -> None:
+    """Say in words how two releases of a product differ, the most dangerous first; exit 2 when they do."""
+    lines = asyncio.run(_differences(Settings.load(), base, head))
+    if as_json:
+        print_json([{"danger": line.danger.name.lower(), "text": line.text} for line in lines])
+    else:
+        for line in lines:
+            print(f"{line.danger.name.lower():<8} {line.text}")
+    if lines:
+        raise typer.Exit(2)
 
 
 @app.command("activate")
@@ -134,6 +148,13 @@ async def _verified(settings: Settings, digest: str) -> str:
     except NotFound as error:
         raise ReleaseRejected(f"{short(full)}: a part is missing: {error}") from error
     return full
+
+
+async def _differences(settings: Settings, base: str, head: str) -> list[Line]:
+    loader = bootstrap.loader(settings)
+    before = await loader.load(await full_digest(settings, base))
+    after = await loader.load(await full_digest(settings, head), before.manifest.product)
+    return differences(before, after, None)
 
 
 async def _activated(settings: Settings, digests: list[str], why: str) -> list[Activated]:

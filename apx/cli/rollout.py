@@ -12,7 +12,7 @@ from apx.cli.gate import chosen
 from apx.cli.output import AsJson, moment, print_json, print_table
 from apx.cli.progress import Progress, look, shown
 from apx.cli.release import full_digest
-from apx.cli.status import show
+from apx.cli.status import Timeout, Watching, show, watched
 from apx.errors import NotFound
 from apx.release.digest import short
 from apx.release.store import Listed
@@ -108,9 +108,14 @@ def history(
 
 @app.command("status")
 def show_status(
-    product: Annotated[str | None, typer.Argument(help="Only this product.")] = None, as_json: AsJson = False
+    product: Annotated[str | None, typer.Argument(help="Only this product.")] = None,
+    watching: Watching = False,
+    timeout_s: Timeout = None,
+    as_json: AsJson = False,
 ) -> None:
     """Show rollouts: those under way, of a product also the last one."""
+    if watching or timeout_s is not None:
+        raise typer.Exit(asyncio.run(watched([product] if product else [], timeout_s, as_json=as_json)))
     looked = asyncio.run(_looked(product))
     if as_json:
         return print_json(list(map(shown, looked)))

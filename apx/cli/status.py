@@ -20,26 +20,28 @@ from apx.rollout.active import Active, Snapshot
 from apx.settings import Settings
 
 Products = Annotated[list[str] | None, typer.Argument(help="Only these products.")]
+Watching = Annotated[bool, typer.Option("--watch", help="Go on, and show each change.")]
+Timeout = Annotated[
+    float | None,
+    typer.Option(
+        "--timeout",
+        metavar="SECONDS",
+        min=0,
+        help="Watch until the rollouts under way (or of these products) have ended: exit 0 when all were "
+        "promoted, 2 when one was not, 1 after so many seconds.",
+    ),
+]
 
 
 def status(
     products: Products = None,
-    watching: Annotated[bool, typer.Option("--watch", help="Go on, and show each change.")] = False,
-    timeout_s: Annotated[
-        float | None,
-        typer.Option(
-            "--timeout",
-            metavar="SECONDS",
-            min=0,
-            help="Watch until the rollouts under way (or of these products) have ended: exit 0 when all were "
-            "promoted, 2 when one was not, 1 after so many seconds.",
-        ),
-    ] = None,
+    watching: Watching = False,
+    timeout_s: Timeout = None,
     as_json: AsJson = False,
 ) -> None:
     """Show which release of each product serves, and the rollouts under way side by side."""
     if watching or timeout_s is not None:
-        raise typer.Exit(asyncio.run(_watched(products or [], timeout_s, as_json=as_json)))
+        raise typer.Exit(asyncio.run(watched(products or [], timeout_s, as_json=as_json)))
     snapshot, looked = asyncio.run(_looked(products or [], counted=not as_json))
     if as_json:
         return print_json(msgspec.to_builtins(snapshot))
@@ -67,7 +69,8 @@ async def _looked(products: list[str], *, counted: bool) -> tuple[Snapshot, list
         return snapshot, await look(backends, told) if counted and told else []
 
 
-async def _watched(products: list[str], timeout_s: float | None, *, as_json: bool) -> int:
+async def watched(products: list[str], timeout_s: float | None, *, as_json: bool) -> int:
+    """Show rollouts as they change; return the exit code."""
     async with bootstrap.backends(Settings.load()) as backends:
         with display(as_json=as_json) as shown:
             return await watch(backends, products, shown, timeout_s=timeout_s)

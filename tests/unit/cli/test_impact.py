@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,26 +21,11 @@ from apx.policy.decision import Decision
 from apx.policy.replay import Example, Outcome, Replayed
 from apx.policy.sample import Sample, line_of, sample_of
 from apx.release.diff import Danger, Line
+from tests.unit.cli.ran import Ran, Run
 
 GITOPS = Path(__file__).parents[3] / "gitops"
 KEPT = "orders"
 AN_OLDER = "sha256:" + "0" * 64
-
-
-class Ran:
-    """What a command left."""
-
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code = code
-        self.out = out
-        self.err = err
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-Run = Callable[..., Ran]
 
 
 @pytest.fixture(scope="module")
