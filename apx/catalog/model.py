@@ -2,7 +2,8 @@
 
 Each struct is the `spec` of one kind of resource (`apiVersion: apx.dev/v1`), with its defaults filled in. They are
 frozen, carry units in their names, and are what a release holds in its canonical JSON. Their bounds and the text under
-each field are the JSON Schemas that editors use (`gitops/schemas/`, written by `python -m apx.catalog.schema`).
+each field are the JSON Schemas that editors use (`gitops/schemas/`, written by `python -m apx.catalog.schema`). The
+file is long because all of it is declarations, which are read side by side.
 """
 
 from __future__ import annotations

@@ -41,10 +41,17 @@ async def _seed(settings: Settings, gitops: Path, progress: Callable[[str], None
     progress(f"releases: {len(built)} signed, {sum(one.new for one in built)} of them new")
     async with bootstrap.backends(settings) as backends:
         loader = bootstrap.loader(settings)
+        moving = {
+            name
+            for name, active in (await backends.rollouts.read()).products.items()
+            if active.candidate is not None or active.waiting is not None
+        }
+        for name in sorted(moving):
+            progress(f"{name}: a rollout is under way and goes on; `apx rollout start` begins the next")
         await activate(
             backends.rollouts,
             loader,
-            [one.digest for one in built],
+            [one.digest for one in built if one.product not in moving],
             actor=bootstrap.operator(),
             why="./dev up",
             clock=bootstrap.CLOCK,
