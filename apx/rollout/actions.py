@@ -155,7 +155,8 @@ async def rollback(
         changed = _with_aborted(changed, active.stable, now_ms, reason)
         if changed.rollout is not None and changed.rollout.candidate == active.stable:
             changed = _taken_back(changed, changed.rollout, now_ms, reason)
-    changed = msgspec.structs.replace(changed, stable=to, previous=active.stable, waiting=None)
+    previous = active.stable if to != active.stable else active.previous
+    changed = msgspec.structs.replace(changed, stable=to, previous=previous, waiting=None)
     return await store.change(changed, _entry(active, changed, now_ms, actor=actor, action="rollback", why=reason))
 
 

@@ -35,7 +35,7 @@ class ArmTokens:
             return None
         of, _, rest = said.partition(".")
         arm, _, expires_s = rest.partition(".")
-        if of != product or float(expires_s) <= now_s:
+        if of != product or not expires_s.isdecimal() or int(expires_s) <= now_s:
             return None
         return "candidate" if arm == "candidate" else "stable"
 
