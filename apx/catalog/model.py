@@ -282,7 +282,7 @@ class Judge(Spec, frozen=True, kw_only=True):
     """Most requests in a hundred that fail beyond those that fail under the stable release, in the last step."""
     new_denials_percent: Annotated[float, Meta(gt=0, le=100)] = 1.0
     """Most requests in a hundred that the candidate denies and the stable release would have admitted."""
-    policy_failures_percent: Annotated[float, Meta(gt=0, le=100)] = 0.5
+    policy_failures_percent: Annotated[float, Meta(gt=0, le=100)] = 1.0
     """Most decisions in a hundred in which the candidate's policy does not work."""
     more_slow_percent: Annotated[float, Meta(gt=0, le=100)] = 10.0
     """Most requests in a hundred that are slow beyond those of the stable release; slow is over its 90th percentile."""

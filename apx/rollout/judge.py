@@ -89,11 +89,12 @@ def _measures(limits: Judge, observed: Observed, bars: Callable[..., Bars], *, l
     failing = bars(limits.policy_failures_percent, limits.policy_failures_percent)
     if failing.most is not None:
         evidence = policy_failures(observed.candidate, carried, failing, PAIRED)
-        yield evidence if denied.most is None else _not_waited_for(evidence)
+        covered = denied.most is not None and denied.most <= failing.most
+        yield _not_waited_for(evidence) if covered else evidence
 
 
 def _not_waited_for(failures: Evidence) -> Evidence:
-    """Let policy failures pass that are not certain to be too many: each is a denial, and those have to pass."""
+    """Let policy failures pass that are not certain to be too many: each is a denial, held to no higher limit."""
     if failures.says != "inconclusive" or not failures.candidate.requests:
         return failures
     seen = failures.candidate

@@ -251,9 +251,10 @@ def test_earlier_steps_add_to_the_evidence_of_the_last() -> None:
     assert of(judged(few, carried=few), "denials").says == "pass"
 
 
-def test_policy_failures_are_waited_for_where_new_denials_are_not() -> None:
+def test_policy_failures_are_waited_for_where_new_denials_do_not_cover_them() -> None:
     few = each(served(60))
     assert of(judged(few), "policy-failures").says == "pass"
+    assert of(judged(few, limits={"policy_failures_percent": 0.5}), "policy-failures").says == "inconclusive"
     assert of(judged(few, limits={"new_denials_percent": 100}), "policy-failures").says == "inconclusive"
 
 
