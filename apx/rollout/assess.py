@@ -34,9 +34,11 @@ async def assess(counts: CountStore, product: str, rollout: Rollout) -> Assessme
     since = await counts.read(product, rollout.entered_ms)
     now = _by_org(since.by)
     candidate, stable = now.get(rollout.candidate, {}), now.get(rollout.stable, {})
-    shadow = rollout.state in ("pending", "shadow") or rollout.paused_in in ("pending", "shadow")
-    if shadow:
-        candidate = {org: _in_shadow(seen) for org, seen in candidate.items()}
+    whole = _by_org((await counts.read(product, rollout.started_ms)).by)
+    shadow = _in_shadow(whole.get(rollout.candidate, {}))
+    against = _against(rollout, shadow)
+    if "canary" not in (rollout.state, rollout.paused_in):
+        return Assessment(verdict=_dated(against or _shown_by(shadow), since), stable=stable, candidate=shadow)
     earlier = _by_org((await counts.read(product, rollout.started_ms, rollout.entered_ms)).by)
     before = _by_org((await counts.read(product, rollout.started_ms - BEFORE_MS, rollout.started_ms)).by)
     observed = Observed(
@@ -53,15 +55,27 @@ async def assess(counts: CountStore, product: str, rollout: Rollout) -> Assessme
         last_weight_percent=steps[-1].weight_percent,
         last=last_step(rollout),
     )
-    if shadow and verdict.outcome != "fail":
-        verdict = _shown_by_shadow(candidate)
+    if verdict.outcome != "fail":
+        verdict = against or verdict
     return Assessment(verdict=_dated(verdict, since), stable=stable, candidate=candidate)
 
 
-def _shown_by_shadow(candidate: Mapping[str, Counts]) -> Verdict:
+def _against(rollout: Rollout, shadow: Mapping[str, Counts]) -> Verdict | None:
+    """Return the failure that the shadow shows, if it does: also of orgs that the candidate does not serve yet.
+
+    What a policy says of an input is the same in every step, so all since the rollout's start counts.
+    """
+    observed = Observed(candidate=shadow, stable={}, before={}, carried={})
+    verdict = judge(rollout.spec.judge, observed, weight_percent=100, last_weight_percent=100, last=True)
+    if verdict.outcome != "fail":
+        return None
+    return msgspec.structs.replace(verdict, reason=f"in shadow: {verdict.reason}")
+
+
+def _shown_by(shadow: Mapping[str, Counts]) -> Verdict:
     """Say what a shadow has seen; it can speak against a candidate, never for it."""
-    repeated = sum(seen.requests for seen in candidate.values())
-    denied = sum(seen.newly_denied for seen in candidate.values())
+    repeated = sum(seen.requests for seen in shadow.values())
+    denied = sum(seen.newly_denied for seen in shadow.values())
     reason = f"in shadow: {repeated} decisions repeated, {denied} of them would newly be denied"
     return Verdict(outcome="inconclusive", reason=reason)
 
@@ -98,14 +112,17 @@ def _together(one: Mapping[str, Counts], other: Mapping[str, Counts]) -> dict[st
     return both
 
 
-def _in_shadow(seen: Counts) -> Counts:
+def _in_shadow(candidate: Mapping[str, Counts]) -> dict[str, Counts]:
     """Return what a shadow has shown as if the candidate had served it."""
-    denied = seen.shadow_newly_denied
-    return Counts(
-        requests=seen.shadowed,
-        denied=denied,
-        compared=denied,
-        newly_denied=denied,
-        policy_failures=seen.shadow_failed,
-        latency={},
-    )
+    return {
+        org: Counts(
+            requests=seen.shadowed,
+            denied=seen.shadow_newly_denied,
+            compared=seen.shadow_newly_denied,
+            newly_denied=seen.shadow_newly_denied,
+            policy_failures=seen.shadow_failed,
+            latency={},
+        )
+        for org, seen in candidate.items()
+        if seen.shadowed
+    }

@@ -45,7 +45,7 @@ spec:
 _ROLLOUT = """  rollout:
     shadow:
       share_percent: 100
-      hold_s: 4
+      hold_s: 6
     steps:
       - weight_percent: 25
         hold_s: 5

@@ -162,6 +162,21 @@ async def test_a_bad_candidate_is_taken_back_from_wherever_it_is(world: World, a
     assert active.was_aborted(world.candidate) is not None
 
 
+async def test_an_org_that_the_candidate_does_not_serve_yet_is_spoken_for_by_the_shadow(world: World) -> None:
+    await world.open()
+    await world.begin()
+    await world.look_until(lambda one: one.state == "canary")
+    locked_out = {(world.candidate, "not-yet-served"): Counts(shadowed=40, shadow_newly_denied=40, latency={})}
+    controller, end = world.controller(), time.monotonic() + 20
+    while not ended(rollout := await world.rollout()):
+        assert time.monotonic() < end
+        await world.counts.write("router-1", {"orders": locked_out})
+        await controller.look()
+        await asyncio.sleep(0.01)
+    assert rollout.state == "aborted"
+    assert "in shadow" in rollout.reason
+
+
 async def test_what_was_taken_back_is_not_rolled_out_again_without_a_reason(world: World) -> None:
     await world.open()
     await world.begin()
