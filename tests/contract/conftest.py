@@ -9,13 +9,14 @@ import subprocess
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import msgspec
 import pytest
 from valkey.asyncio import Valkey
 
+from apx.backends.gcp import emulators
 from apx.backends.memory.bus import MemoryBus
 from apx.backends.memory.results import MemoryResults
 from apx.backends.valkey.bus import ValkeyBus
@@ -89,6 +90,65 @@ def own_server() -> Iterator[Server]:
         server.start()
         yield server
         server.kill()
+
+
+class Emulator:
+    """One of Google's services on this machine, in memory, found through the environment by Google's clients."""
+
+    def __init__(self, command: list[str], log: Path, port: int) -> None:
+        self._log = log
+        with log.open("wb") as out:
+            self._process = subprocess.Popen(command, stdout=out, stderr=out)
+        end = time.monotonic() + 60
+        while not _listens(port):
+            if self._process.poll() is not None or time.monotonic() > end:
+                raise AssertionError(log.read_text())
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(0.05)
+
+    def stop(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def _emulated(name: str, command: Callable[[int], list[str]], address: str) -> Iterator[None]:
+    """Start an emulator, and let the clients that are made meanwhile find it."""
+    port = _free_port()
+    with tempfile.TemporaryDirectory(prefix="apx-") as folder, pytest.MonkeyPatch.context() as environment:
+        emulator = Emulator(command(port), Path(folder) / "log", port)
+        environment.setenv(name, address.format(port))
+        yield
+        emulator.stop()
+
+
+@pytest.fixture(scope="session")
+def firestore_emulator() -> Iterator[None]:
+    with _emulated(emulators.FIRESTORE, emulators.firestore_command, "127.0.0.1:{}"):
+        yield
+
+
+@pytest.fixture(scope="session")
+def pubsub_emulator() -> Iterator[None]:
+    with _emulated(emulators.PUBSUB, emulators.pubsub_command, "127.0.0.1:{}"):
+        yield
+
+
+@pytest.fixture(scope="session")
+def storage_emulator() -> Iterator[None]:
+    with _emulated(emulators.STORAGE, emulators.storage_command, "http://127.0.0.1:{}"):
+        yield
 
 
 @pytest.fixture
