@@ -12,6 +12,8 @@ from invoke.context import Context
 from invoke.tasks import task
 
 ROOT = Path(__file__).resolve().parent
+STACKS = ROOT / ".venv-stacks" / "bin" / "python"
+"""CDKTF and its providers are 700 MB that only the stacks need."""
 TOOLS = frozenset({"APX_OPA", "APX_ENVOY", "APX_VALKEY_SERVER"})
 """What may reach the tests of the settings of whoever runs them: which binaries to use."""
 LOCKS = {
@@ -83,6 +85,12 @@ def impact(_: Context) -> None:
 def promote(_: Context) -> None:
     """Build, sign and roll out what was merged, and wait for the verdict: COMMIT."""
     sys.exit(_run(sys.executable, "-m", "checks.promotion", *_rest()))
+
+
+@task
+def synth(_: Context) -> None:
+    """Write the Terraform JSON of an environment's stacks: [--environment NAME] [--out FOLDER]."""
+    sys.exit(_run(str(STACKS), "-m", "stacks", *_rest()))
 
 
 @task

@@ -49,6 +49,9 @@ def standing_checks(opa: str) -> list[Check]:
     """Return the checks, the slowest first."""
     return [
         Check(("mypy",)),
+        Check(
+            ("mypy", "--python-executable", ".venv-stacks/bin/python", "--cache-dir", ".mypy_cache/stacks", "stacks")
+        ),
         Check((opa, "test", "--coverage", f"--threshold={POLICY_COVERAGE_PERCENT}", POLICIES)),
         Check(("lint-imports", "--no-cache", "--no-logo")),
         Check(("ruff", "check", "--no-fix")),

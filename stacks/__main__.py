@@ -1,0 +1,32 @@
+"""Synthesise: `python -m stacks [--environment NAME|FILE] [--out FOLDER]`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from apx.errors import ApxError
+from stacks.environment import FOLDER, read_environment
+
+
+def main() -> int:
+    """Read the environment, write its stacks; 1 with one readable message when the environment is wrong."""
+    parser = argparse.ArgumentParser(prog="./dev synth", description="Write the Terraform JSON of an environment.")
+    parser.add_argument("--environment", default="dev", help="a name in stacks/environments, or a file")
+    parser.add_argument("--out", type=Path, default=Path("cdktf.out"))
+    given = parser.parse_args()
+    path = Path(given.environment)
+    try:
+        environment = read_environment(path if path.suffix == ".yaml" else FOLDER / f"{given.environment}.yaml")
+    except ApxError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    from stacks.app import synthesise  # noqa: PLC0415 -- three seconds that a mistake need not wait for
+
+    synthesise(environment, given.out)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

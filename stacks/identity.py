@@ -1,0 +1,161 @@
+"""Who may do what: one service account for each role, and the way in for GitHub's workflows, without keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from cdktf_cdktf_provider_google.iam_workload_identity_pool import IamWorkloadIdentityPool
+from cdktf_cdktf_provider_google.iam_workload_identity_pool_provider import (
+    IamWorkloadIdentityPoolProvider,
+    IamWorkloadIdentityPoolProviderOidc,
+)
+from cdktf_cdktf_provider_google.project_iam_audit_config import (
+    ProjectIamAuditConfig,
+    ProjectIamAuditConfigAuditLogConfig,
+)
+from cdktf_cdktf_provider_google.project_iam_member import ProjectIamMember
+from cdktf_cdktf_provider_google.project_service import ProjectService
+from cdktf_cdktf_provider_google.service_account import ServiceAccount
+from cdktf_cdktf_provider_google.service_account_iam_member import ServiceAccountIamMember
+from constructs import Construct
+
+from stacks.environment import Environment
+from stacks.stack import ApxStack
+
+APIS = (
+    *("artifactregistry", "bigquery", "binaryauthorization", "certificatemanager", "cloudkms", "compute"),
+    *("container", "firestore", "gkebackup", "iam", "iamcredentials", "iap"),
+    *("logging", "memorystore", "monitoring", "networkconnectivity", "pubsub"),
+    *("secretmanager", "storage", "sts"),
+)
+NAMESPACE = "apx"
+WORKLOADS: Mapping[str, str] = {
+    "edge": "Envoy, and what renders its files",
+    "router": "admits requests and answers for them",
+    "worker": "carries requests out",
+    "monitor": "judges and moves rollouts",
+    "control": "serves the control API",
+}
+"""The accounts that pods run as, each under a Kubernetes service account of the same name."""
+NODES = "nodes"
+WORKFLOWS: Mapping[str, tuple[str, str]] = {
+    "planner": ("pull_request", "reads, to say what a change of the stacks does"),
+    "deployer": ("environment", "applies the stacks"),
+    "promoter": ("environment", "signs releases and starts their rollouts"),
+}
+"""The accounts of workflows: what of GitHub's claims lets them in, and what for."""
+
+PROJECT_ROLES: Mapping[str, tuple[str, ...]] = {
+    "edge": ("roles/cloudtrace.agent", "roles/monitoring.metricWriter", "roles/logging.logWriter"),
+    "router": ("roles/cloudtrace.agent", "roles/monitoring.metricWriter", "roles/logging.logWriter"),
+    "worker": ("roles/cloudtrace.agent", "roles/monitoring.metricWriter", "roles/logging.logWriter"),
+    "monitor": ("roles/monitoring.viewer", "roles/monitoring.metricWriter", "roles/logging.logWriter"),
+    "control": ("roles/monitoring.viewer", "roles/monitoring.metricWriter", "roles/logging.logWriter"),
+    NODES: ("roles/container.defaultNodeServiceAccount", "roles/artifactregistry.reader"),
+    "planner": ("roles/viewer", "roles/iam.securityReviewer"),
+    "deployer": (
+        *("roles/artifactregistry.admin", "roles/bigquery.admin", "roles/binaryauthorization.policyEditor"),
+        *("roles/certificatemanager.owner", "roles/cloudkms.admin", "roles/compute.admin", "roles/container.admin"),
+        *("roles/datastore.owner", "roles/gkebackup.admin", "roles/iam.serviceAccountAdmin", "roles/iap.admin"),
+        *("roles/iam.serviceAccountUser", "roles/iam.workloadIdentityPoolAdmin", "roles/logging.configWriter"),
+        *("roles/memorystore.admin", "roles/monitoring.admin", "roles/networkconnectivity.consumerNetworkAdmin"),
+        *("roles/pubsub.admin", "roles/resourcemanager.projectIamAdmin", "roles/secretmanager.admin"),
+        *("roles/serviceusage.serviceUsageAdmin", "roles/storage.admin"),
+    ),
+}
+"""Roles on the project. What a workload needs of one resource is granted by the stack that has the resource."""
+
+
+class Identity(ApxStack):
+    """`accounts` by role: the workloads', the nodes' and the workflows'."""
+
+    def __init__(self, scope: Construct, environment: Environment) -> None:
+        super().__init__(scope, environment, "identity")
+        for api in APIS:
+            ProjectService(self, f"api-{api}", service=f"{api}.googleapis.com", disable_on_destroy=False)
+        purposes = {
+            **WORKLOADS,
+            NODES: "the clusters' machines",
+            **{name: purpose for name, (_, purpose) in WORKFLOWS.items()},
+        }
+        self.accounts = {name: self._account(name, purpose) for name, purpose in purposes.items()}
+        for name, roles in PROJECT_ROLES.items():
+            for role in roles:
+                self._grant(name, role)
+        self._pods()
+        self._github()
+        self._audit()
+
+    def _account(self, name: str, purpose: str) -> ServiceAccount:
+        return ServiceAccount(
+            self,
+            f"account-{name}",
+            account_id=f"apx-{name}",
+            display_name=f"APX {name}",
+            description=f"{name}: {purpose}",
+        )
+
+    def _grant(self, name: str, role: str) -> None:
+        ProjectIamMember(
+            self,
+            f"{name}-{role.removeprefix('roles/').replace('.', '-').lower()}",
+            project=self.environment.project,
+            role=role,
+            member=self.accounts[name].member,
+        )
+
+    def _pods(self) -> None:
+        """Let each Kubernetes service account act as the Google account of its name (Workload Identity)."""
+        for name in WORKLOADS:
+            ServiceAccountIamMember(
+                self,
+                f"pods-{name}",
+                service_account_id=self.accounts[name].name,
+                role="roles/iam.workloadIdentityUser",
+                member=f"serviceAccount:{self.environment.project}.svc.id.goog[{NAMESPACE}/{name}]",
+            )
+
+    def _github(self) -> None:
+        """Let in the tokens of one repository's workflows: pull requests to read, protected environments to write."""
+        repository = self.environment.github_repository
+        pool = IamWorkloadIdentityPool(
+            self, "pool", workload_identity_pool_id="github", display_name="GitHub Actions of APX"
+        )
+        IamWorkloadIdentityPoolProvider(
+            self,
+            "provider",
+            workload_identity_pool_id=pool.workload_identity_pool_id,
+            workload_identity_pool_provider_id="github",
+            oidc=IamWorkloadIdentityPoolProviderOidc(issuer_uri="https://token.actions.githubusercontent.com"),
+            attribute_mapping={
+                "google.subject": "assertion.sub",
+                "attribute.repository": "assertion.repository",
+                "attribute.ref": "assertion.ref",
+            },
+            attribute_condition=(
+                f'assertion.repository == "{repository}" && '
+                '(assertion.event_name == "pull_request" || assertion.ref == "refs/heads/main")'
+            ),
+        )
+        for name, (claim, _) in WORKFLOWS.items():
+            # The subject is the narrowest of GitHub's claims: the environment that the job waits for.
+            subject = f"environment:{self.environment.name}" if claim == "environment" else "pull_request"
+            ServiceAccountIamMember(
+                self,
+                f"workflow-{name}",
+                service_account_id=self.accounts[name].name,
+                role="roles/iam.workloadIdentityUser",
+                member=f"principal://iam.googleapis.com/{pool.name}/subject/repo:{repository}:{subject}",
+            )
+
+    def _audit(self) -> None:
+        """Write down who read and wrote data, beside what Google writes down anyway."""
+        ProjectIamAuditConfig(
+            self,
+            "audit",
+            project=self.environment.project,
+            service="allServices",
+            audit_log_config=[
+                ProjectIamAuditConfigAuditLogConfig(log_type=kind) for kind in ("ADMIN_READ", "DATA_READ", "DATA_WRITE")
+            ],
+        )
