@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
 import subprocess
@@ -14,9 +15,11 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from google.cloud.storage import Bucket
 from valkey.asyncio import Valkey
 
 from apx.backends.gcp import emulators
+from apx.backends.gcp.objects import open_bucket
 from apx.backends.memory.bus import MemoryBus
 from apx.backends.memory.results import MemoryResults
 from apx.backends.valkey.bus import ValkeyBus
@@ -106,6 +109,9 @@ class Emulator:
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(0.05)
 
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
     def stop(self) -> None:
         self._process.kill()
         self._process.wait()
@@ -123,13 +129,13 @@ def _free_port() -> int:
 
 
 @contextmanager
-def _emulated(name: str, command: Callable[[int], list[str]], address: str) -> Iterator[None]:
+def _emulated(name: str, command: Callable[[int], list[str]], address: str) -> Iterator[Emulator]:
     """Start an emulator, and let the clients that are made meanwhile find it."""
     port = _free_port()
     with tempfile.TemporaryDirectory(prefix="apx-") as folder, pytest.MonkeyPatch.context() as environment:
         emulator = Emulator(command(port), Path(folder) / "log", port)
         environment.setenv(name, address.format(port))
-        yield
+        yield emulator
         emulator.stop()
 
 
@@ -149,6 +155,39 @@ def pubsub_emulator() -> Iterator[None]:
 def storage_emulator() -> Iterator[None]:
     with _emulated(emulators.STORAGE, emulators.storage_command, "http://127.0.0.1:{}"):
         yield
+
+
+@pytest.fixture
+def bucket(storage_emulator: None) -> Iterator[Bucket]:  # noqa: ARG001 -- started for it
+    with _fresh_bucket() as opened:
+        yield opened
+
+
+class OwnStorage(msgspec.Struct, frozen=True):
+    """A storage that the test may stop, and a bucket in it."""
+
+    emulator: Emulator
+    bucket: Bucket
+
+
+@pytest.fixture
+def own_storage() -> Iterator[OwnStorage]:
+    started = _emulated(emulators.STORAGE, emulators.storage_command, "http://127.0.0.1:{}")
+    with started as emulator, _fresh_bucket() as opened:
+        yield OwnStorage(emulator, opened)
+
+
+@contextmanager
+def _fresh_bucket() -> Iterator[Bucket]:
+    opened = open_bucket("apx-test", f"apx-{os.urandom(8).hex()}")
+    opened.create()
+    yield opened
+    opened.client.close()
+
+
+def kept(bucket: Bucket) -> list[str]:
+    """Name what is in a bucket."""
+    return [blob.name for blob in bucket.list_blobs()]
 
 
 @pytest.fixture
