@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -15,11 +16,16 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from google.cloud.firestore import AsyncClient
 from google.cloud.storage import Bucket
 from valkey.asyncio import Valkey
 
-from apx.backends.gcp import emulators
+from apx.backends.gcp import emulators, pubsub
+from apx.backends.gcp.bus import JournaledBus
+from apx.backends.gcp.documents import Documents
+from apx.backends.gcp.journal import Journal
 from apx.backends.gcp.objects import open_bucket
+from apx.backends.gcp.results import JournaledResults
 from apx.backends.memory.bus import MemoryBus
 from apx.backends.memory.results import MemoryResults
 from apx.backends.valkey.bus import ValkeyBus
@@ -220,16 +226,62 @@ async def valkey_ports(client: Valkey) -> AsyncIterator[Ports]:
         await bus.aclose()
 
 
-@pytest.fixture(params=["memory", "valkey"])
+class Google(msgspec.Struct, frozen=True):
+    """Pub/Sub, Firestore and lanes that may be lost, in a project of their own."""
+
+    project: str
+    lanes: ValkeyBus
+    journal: Journal
+    documents: Documents
+    results: JournaledResults
+    another: Callable[[], JournaledBus]
+
+
+@asynccontextmanager
+async def on_google(client: Valkey, *, look_again_s: int = 1) -> AsyncIterator[Google]:
+    project, opened = f"apx-{secrets.token_hex(6)}", list[JournaledBus]()
+    documents = Documents(AsyncClient(project=project, database="apx"), SystemClock())
+    async with pubsub.connect("here") as clients:
+        journal = Journal(clients, project, "here")
+        for product in ("orders", "other", "tickets"):
+            await journal.create(product)
+        lanes = ValkeyBus(client, journaled=True)
+        cache = ValkeyResults(client, journaled=True)
+        results = JournaledResults(cache, documents, lambda: lanes.age_s(0.0), recovery_s=0.0)
+
+        def another() -> JournaledBus:
+            lanes = ValkeyBus(client, lease_s=LEASE_S, idle_s=0.05, journaled=True)
+            opened.append(JournaledBus(lanes, journal, documents, results, look_again_s=look_again_s))
+            return opened[-1]
+
+        yield Google(project, lanes, journal, documents, results, another)
+        await results.aclose()
+        for bus in opened:
+            await bus.aclose()
+        await lanes.aclose()
+
+
+@asynccontextmanager
+async def google_ports(client: Valkey) -> AsyncIterator[Ports]:
+    async with on_google(client) as google:
+        yield Ports(bus=google.another(), results=google.results, another=google.another)
+
+
+@pytest.fixture(params=["memory", "valkey", "google"])
 async def ports(request: pytest.FixtureRequest) -> AsyncIterator[Ports]:
     if request.param == "memory":
         results = MemoryResults(SystemClock())
         bus = MemoryBus(results, SystemClock(), lease_s=LEASE_S, idle_s=0.05)
         yield Ports(bus=bus, results=results, another=lambda: bus)
         return
-    async with connected(request.getfixturevalue("shared_server")) as client, valkey_ports(client) as opened:
+    if request.param == "google":
+        for emulator in ("firestore_emulator", "pubsub_emulator"):
+            request.getfixturevalue(emulator)
+    opened_on = valkey_ports if request.param == "valkey" else google_ports
+    async with connected(request.getfixturevalue("shared_server")) as client:
         await client.flushall()
-        yield opened
+        async with opened_on(client) as opened:
+            yield opened
 
 
 @asynccontextmanager

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 RESULTS, IDEMPOTENCY = "results", "idempotency"
 """Collections of documents that expire: Firestore removes them some time after `EXPIRES`."""
+DEAD_LETTERS = "dead-letters"
 EXPIRES = "expires_at"
 SECRETS = ("receipts", "arms", "admin-token", "control-tokens")
 """Secrets that all processes of an installation share, each a file of this name in the folder `keys` of the home."""
