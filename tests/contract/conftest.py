@@ -8,15 +8,17 @@ import socket
 import subprocess
 import tempfile
 import time
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import msgspec
 import pytest
+from google.cloud.firestore import AsyncClient
 from valkey.asyncio import Valkey
 
-from apx.backends.gcp import emulators
+from apx.backends.gcp import emulators, firestore
 from apx.backends.memory.bus import MemoryBus
 from apx.backends.memory.results import MemoryResults
 from apx.backends.valkey.bus import ValkeyBus
@@ -210,6 +212,16 @@ def bus(ports: Ports) -> Bus:
 @pytest.fixture
 def results(ports: Ports) -> ResultStore:
     return ports.results
+
+
+@asynccontextmanager
+async def firestore_client(project: str = "") -> AsyncIterator[AsyncClient]:
+    """Connect to the emulator that runs; without a `project`, to an empty database."""
+    client = firestore.connect(project or f"apx-{uuid.uuid4().hex[:12]}", "(default)")
+    try:
+        yield client
+    finally:
+        await firestore.close(client)
 
 
 async def until(condition: Callable[[], Awaitable[bool]], within_s: float = 5.0) -> None:
