@@ -17,13 +17,25 @@ from google.api_core.exceptions import ServiceUnavailable
 from google.api_core.retry import if_exception_type
 from google.api_core.retry_async import AsyncRetry
 from google.cloud.firestore import AsyncClient
+from google.cloud.firestore_v1.services.firestore import FirestoreAsyncClient
+from google.cloud.firestore_v1.services.firestore.transports import FirestoreGrpcAsyncIOTransport as Transport
 from google.cloud.firestore_v1.types import Document, ListenRequest, ListenResponse, Target, TargetChange
+from grpc.aio import Channel, insecure_channel  # type: ignore[import-untyped]
 
 from apx.backends.gcp.connection import CALL_TIMEOUT_S, unavailable
 from apx.errors import Unavailable
 
 POLL_EVERY_S = 2.0
+_CHANNEL = [
+    ("grpc.max_reconnect_backoff_ms", 2000),
+    ("grpc.min_reconnect_backoff_ms", 5000),  # how long one attempt may take
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+]
 _REPEAT_FOR_S, _LISTEN_AGAIN_S = 1.0, 0.5
+_LISTEN_FOR_S = 3600.0
+"""Then it begins anew, so that what it remembers to have told does not grow for ever."""
 
 
 class Signal(Enum):
@@ -40,8 +52,6 @@ class Signal(Enum):
 Heard = Document | Signal
 Wanted = Callable[[], Awaitable[Target]]
 """Says what to listen to."""
-
-
 _Change = TargetChange.TargetChangeType
 
 
@@ -58,7 +68,22 @@ def connect(project: str, database: str) -> AsyncClient:
     No call is made yet. It is closed by `close`: its own `close` leaves the channel open.
     """
     with unavailable("finding Google's credentials"):
-        return AsyncClient(project=project, database=database)
+        return _Client(project=project, database=database)
+
+
+class _Client(AsyncClient):
+    """The library's, on a channel that comes back soon: gRPC's own comes to wait two minutes between its attempts."""
+
+    @property
+    def _firestore_api(self) -> FirestoreAsyncClient:
+        if self._firestore_api_internal is None:  # made by the first call: a channel belongs to the loop that runs then
+            self._firestore_api_internal = FirestoreAsyncClient(transport=Transport(channel=self._channel()))
+        return self._firestore_api_internal
+
+    def _channel(self) -> Channel:
+        if self._emulator_host is not None:
+            return insecure_channel(self._emulator_host, options=_CHANNEL)
+        return Transport.create_channel(self._target, credentials=self._credentials, options=_CHANNEL)
 
 
 async def close(client: AsyncClient) -> None:
@@ -101,19 +126,19 @@ class Listener:
 
     async def __aexit__(self, *_: object) -> None:
         self._listening.cancel()
-        await asyncio.wait([self._listening])
+        await asyncio.gather(self._listening, return_exceptions=True)
 
     async def next(self) -> Heard:
         """Return what is heard next, `QUIET` after `POLL_EVERY_S` without anything.
 
         Raises `Misconfigured` when this process may not listen, `Unavailable` when the client was closed.
         """
-        if self._listening.done() and self._heard.empty():
-            self._raise_end()
         try:
             async with asyncio.timeout(POLL_EVERY_S):
                 return await self._heard.get()
         except TimeoutError:
+            if self._listening.done():
+                self._raise_end()
             return Signal.QUIET
 
     def _raise_end(self) -> None:
@@ -125,7 +150,7 @@ class Listener:
         while True:
             hearing = _Hearing(self._heard)
             with suppress(Unavailable), unavailable("listening"):  # whoever polls sees whether it is more than this
-                async with _stream(self._client, await self._wanted()) as responses:
+                async with asyncio.timeout(_LISTEN_FOR_S), _stream(self._client, await self._wanted()) as responses:
                     async for response in responses:
                         hearing.hear(response)
             if hearing.begun:
