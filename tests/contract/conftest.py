@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from google.cloud.firestore import AsyncClient
+from google.cloud.firestore import AsyncClient, Client
 from valkey.asyncio import Valkey
 
 from apx.backends.gcp import emulators, firestore
@@ -138,6 +138,9 @@ def _emulated(name: str, command: Callable[[int], list[str]], address: str) -> I
 @pytest.fixture(scope="session")
 def firestore_emulator() -> Iterator[None]:
     with _emulated(emulators.FIRESTORE, emulators.firestore_command, "127.0.0.1:{}"):
+        client = Client(project="warm")
+        client.document("first/write").set({}, timeout=60)  # a cold one takes longer than a call may
+        client._firestore_api.transport.close()  # noqa: SLF001 -- its own `close` leaves the channel open
         yield
 
 
