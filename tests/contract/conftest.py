@@ -10,17 +10,18 @@ import socket
 import subprocess
 import tempfile
 import time
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import msgspec
 import pytest
-from google.cloud.firestore import AsyncClient
+from google.cloud.firestore import AsyncClient, Client
 from google.cloud.storage import Bucket
 from valkey.asyncio import Valkey
 
-from apx.backends.gcp import emulators, pubsub
+from apx.backends.gcp import emulators, firestore, pubsub
 from apx.backends.gcp.bus import JournaledBus
 from apx.backends.gcp.documents import Documents
 from apx.backends.gcp.journal import Journal
@@ -148,6 +149,9 @@ def _emulated(name: str, command: Callable[[int], list[str]], address: str) -> I
 @pytest.fixture(scope="session")
 def firestore_emulator() -> Iterator[None]:
     with _emulated(emulators.FIRESTORE, emulators.firestore_command, "127.0.0.1:{}"):
+        client = Client(project="warm")
+        client.document("first/write").set({}, timeout=60)  # a cold one takes longer than a call may
+        client._firestore_api.transport.close()  # noqa: SLF001 -- its own `close` leaves the channel open
         yield
 
 
@@ -240,7 +244,8 @@ class Google(msgspec.Struct, frozen=True):
 @asynccontextmanager
 async def on_google(client: Valkey, *, look_again_s: int = 1) -> AsyncIterator[Google]:
     project, opened = f"apx-{secrets.token_hex(6)}", list[JournaledBus]()
-    documents = Documents(AsyncClient(project=project, database="apx"), SystemClock())
+    store = firestore.connect(project, "apx")
+    documents = Documents(store, SystemClock())
     async with pubsub.connect("here") as clients:
         journal = Journal(clients, project, "here")
         for product in ("orders", "other", "tickets"):
@@ -259,6 +264,7 @@ async def on_google(client: Valkey, *, look_again_s: int = 1) -> AsyncIterator[G
         for bus in opened:
             await bus.aclose()
         await lanes.aclose()
+        await firestore.close(store)
 
 
 @asynccontextmanager
@@ -301,6 +307,16 @@ def bus(ports: Ports) -> Bus:
 @pytest.fixture
 def results(ports: Ports) -> ResultStore:
     return ports.results
+
+
+@asynccontextmanager
+async def firestore_client(project: str = "") -> AsyncIterator[AsyncClient]:
+    """Connect to the emulator that runs; without a `project`, to an empty database."""
+    client = firestore.connect(project or f"apx-{uuid.uuid4().hex[:12]}", "(default)")
+    try:
+        yield client
+    finally:
+        await firestore.close(client)
 
 
 async def until(condition: Callable[[], Awaitable[bool]], within_s: float = 5.0) -> None:
