@@ -6,16 +6,21 @@ from pathlib import Path
 
 from cdktf import App
 
+from stacks.cluster import Cluster
 from stacks.encryption import Encryption
 from stacks.environment import Environment
 from stacks.identity import Identity
 from stacks.network import Network
+from stacks.provenance import Provenance
 
 
 def synthesise(environment: Environment, out: Path) -> None:
     """Write the Terraform JSON of every stack to `out/stacks/<stack>/cdk.tf.json`."""
     app = App(outdir=str(out))
     identity = Identity(app, environment)
-    Encryption(app, environment, identity)
-    Network(app, environment)
+    encryption = Encryption(app, environment, identity)
+    network = Network(app, environment)
+    Provenance(app, environment, identity)
+    for region in environment.regions:
+        Cluster(app, environment, region, identity, network, encryption)
     app.synth()

@@ -24,7 +24,7 @@ from stacks.stack import ApxStack
 
 APIS = (
     *("artifactregistry", "bigquery", "binaryauthorization", "certificatemanager", "cloudkms", "compute"),
-    *("container", "firestore", "gkebackup", "iam", "iamcredentials", "iap"),
+    *("container", "containeranalysis", "firestore", "gkebackup", "iam", "iamcredentials", "iap"),
     *("logging", "memorystore", "monitoring", "networkconnectivity", "pubsub"),
     *("secretmanager", "storage", "sts"),
 )
@@ -55,6 +55,7 @@ PROJECT_ROLES: Mapping[str, tuple[str, ...]] = {
     "planner": ("roles/viewer", "roles/iam.securityReviewer"),
     "deployer": (
         *("roles/artifactregistry.admin", "roles/bigquery.admin", "roles/binaryauthorization.policyEditor"),
+        *("roles/binaryauthorization.attestorsEditor", "roles/containeranalysis.editor"),
         *("roles/certificatemanager.owner", "roles/cloudkms.admin", "roles/compute.admin", "roles/container.admin"),
         *("roles/datastore.owner", "roles/gkebackup.admin", "roles/iam.serviceAccountAdmin", "roles/iap.admin"),
         *("roles/iam.serviceAccountUser", "roles/iam.workloadIdentityPoolAdmin", "roles/logging.configWriter"),
