@@ -6,6 +6,7 @@ from pathlib import Path
 
 from cdktf import App
 
+from stacks.data import Data
 from stacks.encryption import Encryption
 from stacks.environment import Environment
 from stacks.identity import Identity
@@ -16,6 +17,7 @@ def synthesise(environment: Environment, out: Path) -> None:
     """Write the Terraform JSON of every stack to `out/stacks/<stack>/cdk.tf.json`."""
     app = App(outdir=str(out))
     identity = Identity(app, environment)
-    Encryption(app, environment, identity)
-    Network(app, environment)
+    encryption = Encryption(app, environment, identity)
+    network = Network(app, environment)
+    Data(app, environment, identity, network, encryption)
     app.synth()
