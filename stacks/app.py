@@ -6,6 +6,7 @@ from pathlib import Path
 
 from cdktf import App
 
+from stacks.artifacts import Artifacts
 from stacks.data import Data
 from stacks.encryption import Encryption
 from stacks.environment import Environment
@@ -20,4 +21,5 @@ def synthesise(environment: Environment, out: Path) -> None:
     encryption = Encryption(app, environment, identity)
     network = Network(app, environment)
     Data(app, environment, identity, network, encryption)
+    Artifacts(app, environment, identity, encryption)
     app.synth()

@@ -24,8 +24,14 @@ KEPT: dict[str, Callable[[Body], Iterator[Kept]]] = {
     "google_bigquery_dataset": lambda body: iter(
         [(body["location"], body.get("default_encryption_configuration", {}).get("kms_key_name", ""))]
     ),
+    "google_storage_bucket": lambda body: iter(
+        [(body["location"], body.get("encryption", {}).get("default_kms_key_name", ""))]
+    ),
+    "google_artifact_registry_repository": lambda body: iter([(body["location"], body.get("kms_key_name", ""))]),
 }
 """Every kind of resource that keeps data."""
+DELETING = {f"roles/storage.{name}" for name in ("admin", "objectAdmin", "objectUser", "legacyBucketWriter")}
+"""Google's roles that may delete objects, and so replace them."""
 
 
 def test_every_datum_is_encrypted_with_the_key_of_the_region_where_it_lies(plan: Plan) -> None:
@@ -53,6 +59,35 @@ def test_nobody_may_use_a_database_that_is_not_named(plan: Plan) -> None:
     unlimited = [one.address for one in granted if "/databases/apx-" not in one.body["condition"]["expression"]]
     assert granted
     assert unlimited == []
+
+
+def test_no_bucket_is_public(plan: Plan) -> None:
+    public = [
+        one.address
+        for one in plan.resources("google_storage_bucket")
+        if one.body.get("public_access_prevention") != "enforced" or not one.body.get("uniform_bucket_level_access")
+    ]
+    assert public == []
+
+
+def test_nobody_who_serves_may_delete_releases(plan: Plan) -> None:
+    granted = [one for one in plan.resources() if one.body.get("role") in DELETING]
+    assert [one.address for one in granted if "account-deployer" not in one.body["member"]] == []
+    custom = [name for one in plan.resources("google_project_iam_custom_role") for name in one.body["permissions"]]
+    assert [name for name in custom if "delete" in name.lower()] == []
+
+
+def test_only_the_promoter_may_add_releases(plan: Plan) -> None:
+    creating = [
+        one
+        for one in plan.resources("google_storage_bucket_iam_member")
+        if one.body["role"] == "roles/storage.objectCreator" and ".bucket-" in one.body["bucket"]
+    ]
+    everywhere = [
+        one for one in creating if "/objects/bodies/" not in one.body.get("condition", {}).get("expression", "")
+    ]
+    assert everywhere
+    assert [one.address for one in everywhere if "account-promoter" not in one.body["member"]] == []
 
 
 def _kept(plan: Plan) -> list[tuple[Resource, str, str]]:

@@ -15,6 +15,8 @@ RECORD, STATE, ENTRY = "record", "state", "entry"
 """Fields of msgpack, which nothing is looked for by: of results, answers and keys; of rollouts; of the audit."""
 SECRETS = ("receipts", "arms", "admin-token", "control-tokens")
 """Secrets that all processes of an installation share, each a file of this name in the folder `keys` of the home."""
+BODIES = "bodies/"
+"""What the names of large bodies begin with; those of releases do not."""
 
 
 def requests_topic(region: str, product: str) -> str:
