@@ -83,7 +83,7 @@ class Data(ApxStack):
             SecretManagerSecretIamMember(
                 self,
                 f"secret-{name}-{workload}",
-                secret_id=secret.id,
+                secret_id=secret.secret_id,
                 role="roles/secretmanager.secretAccessor",
                 member=self._identity.accounts[workload].member,
             )

@@ -3,31 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import reduce
+from typing import Any
 
-from tests.stacks.plans import Body, Plan, Resource
+import pytest
+
+from apx.backends.gcp import names
+from apx.catalog.load import load_catalog
+from tests.stacks.plans import ROOT, Body, Plan, Resource
 
 Kept = tuple[str, str]
 """Where a datum lies, and the key that it is under."""
 
 
+def _one(location: str, *key: str) -> Callable[[Body], Iterator[Kept]]:
+    """Return what reads the place and the key of a resource that names one of each."""
+
+    def kept(body: Body) -> Iterator[Kept]:
+        found: Any = reduce(lambda part, name: part.get(name, {}), key, body)
+        yield body[location], found or ""
+
+    return kept
+
+
 def _secret(body: Body) -> Iterator[Kept]:
     for replica in body["replication"]["user_managed"]["replicas"]:
-        yield replica["location"], replica.get("customer_managed_encryption", {}).get("kms_key_name", "")
+        yield from _one("location", "customer_managed_encryption", "kms_key_name")(replica)
+
+
+def _topic(body: Body) -> Iterator[Kept]:
+    for region in _policy(body)["allowed_persistence_regions"]:
+        yield region, body.get("kms_key_name", "")
+
+
+def _policy(body: Body) -> Body:
+    policy: Body = body["message_storage_policy"]
+    return policy
 
 
 KEPT: dict[str, Callable[[Body], Iterator[Kept]]] = {
-    "google_firestore_database": lambda body: iter(
-        [(body["location_id"], body.get("cmek_config", {}).get("kms_key_name", ""))]
-    ),
-    "google_memorystore_instance": lambda body: iter([(body["location"], body.get("kms_key", ""))]),
+    "google_artifact_registry_repository": _one("location", "kms_key_name"),
+    "google_bigquery_dataset": _one("location", "default_encryption_configuration", "kms_key_name"),
+    "google_firestore_database": _one("location_id", "cmek_config", "kms_key_name"),
+    "google_memorystore_instance": _one("location", "kms_key"),
+    "google_pubsub_topic": _topic,
     "google_secret_manager_secret": _secret,
-    "google_bigquery_dataset": lambda body: iter(
-        [(body["location"], body.get("default_encryption_configuration", {}).get("kms_key_name", ""))]
-    ),
-    "google_storage_bucket": lambda body: iter(
-        [(body["location"], body.get("encryption", {}).get("default_kms_key_name", ""))]
-    ),
-    "google_artifact_registry_repository": lambda body: iter([(body["location"], body.get("kms_key_name", ""))]),
+    "google_storage_bucket": _one("location", "encryption", "default_kms_key_name"),
 }
 """Every kind of resource that keeps data."""
 DELETING = {f"roles/storage.{name}" for name in ("admin", "objectAdmin", "objectUser", "legacyBucketWriter")}
@@ -45,7 +66,7 @@ def test_every_datum_is_encrypted_with_the_key_of_the_region_where_it_lies(plan:
 
 
 def test_every_datum_lies_in_a_region_of_the_environment_and_in_no_wider_place(plan: Plan) -> None:
-    regions = {one.body["location"] for one in plan.resources("google_kms_key_ring")}
+    regions = _regions(plan)
     assert [f"{one.address}: {region}" for one, region, _ in _kept(plan) if region not in regions] == []
 
 
@@ -88,6 +109,45 @@ def test_only_the_promoter_may_add_releases(plan: Plan) -> None:
     ]
     assert everywhere
     assert [one.address for one in everywhere if "account-promoter" not in one.body["member"]] == []
+
+
+def test_every_topic_keeps_its_messages_in_one_region(plan: Plan) -> None:
+    policies = {one.body["name"]: _policy(one.body) for one in plan.resources("google_pubsub_topic")}
+    assert [name for name, policy in policies.items() if len(policy["allowed_persistence_regions"]) != 1] == []
+    assert [name for name, policy in policies.items() if policy["allowed_persistence_regions"][0] not in name] == []
+    assert [
+        name for name, policy in policies.items() if "-requests-" in name and not policy["enforce_in_transit"]
+    ] == []
+
+
+def test_every_asynchronous_product_has_its_topic_and_subscription_in_every_region(plan: Plan) -> None:
+    products = load_catalog(ROOT / "gitops").products.items()
+    asynchronous = [name for name, product in products if product.spec.mode == "async"]
+    wanted = {names.requests_topic(region, product) for region in _regions(plan) for product in asynchronous}
+    assert asynchronous
+    for type_ in ("google_pubsub_topic", "google_pubsub_subscription"):
+        found = {one.body["name"] for one in plan.resources(type_)}
+        assert {name for name in found if "-requests-" in name and not name.endswith("_dead")} == wanted
+
+
+def test_no_subscription_is_forgotten_and_each_but_the_last_puts_away_what_cannot_be_delivered(plan: Plan) -> None:
+    subscriptions = plan.resources("google_pubsub_subscription")
+    assert [one.address for one in subscriptions if one.body["expiration_policy"]["ttl"] != ""] == []
+    without = [one.body["name"] for one in subscriptions if "dead_letter_policy" not in one.body]
+    assert [name for name in without if not name.endswith("_dead")] == []
+
+
+@pytest.mark.parametrize(
+    ("stack", "kind", "name"),
+    [("data", "google_firestore_database", "database"), ("artifacts", "google_storage_bucket", "bucket")],
+)
+def test_residency_each_region_has_its_own(plan: Plan, stack: str, kind: str, name: str) -> None:
+    found = {one.name for one in plan.resources(kind) if one.stack == stack and one.name.startswith(f"{name}-")}
+    assert found == {f"{name}-{region}" for region in _regions(plan)}
+
+
+def _regions(plan: Plan) -> set[str]:
+    return {one.body["location"] for one in plan.resources("google_kms_key_ring")}
 
 
 def _kept(plan: Plan) -> list[tuple[Resource, str, str]]:
