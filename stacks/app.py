@@ -6,12 +6,18 @@ from pathlib import Path
 
 from cdktf import App
 
+from apx.catalog.load import load_catalog
+from stacks.artifacts import Artifacts
 from stacks.cluster import Cluster
+from stacks.data import Data
 from stacks.encryption import Encryption
 from stacks.environment import Environment
 from stacks.identity import Identity
+from stacks.messaging import Messaging
 from stacks.network import Network
 from stacks.provenance import Provenance
+
+GITOPS = Path(__file__).resolve().parents[1] / "gitops"
 
 
 def synthesise(environment: Environment, out: Path) -> None:
@@ -20,6 +26,9 @@ def synthesise(environment: Environment, out: Path) -> None:
     identity = Identity(app, environment)
     encryption = Encryption(app, environment, identity)
     network = Network(app, environment)
+    data = Data(app, environment, identity, network, encryption)
+    Artifacts(app, environment, identity, encryption)
+    Messaging(app, environment, identity, encryption, data=data, catalog=load_catalog(GITOPS))
     Provenance(app, environment, identity)
     for region in environment.regions:
         Cluster(app, environment, region, identity, network, encryption)

@@ -24,7 +24,7 @@ from stacks.stack import ApxStack
 
 APIS = (
     *("artifactregistry", "bigquery", "binaryauthorization", "certificatemanager", "cloudkms", "compute"),
-    *("container", "containeranalysis", "firestore", "gkebackup", "iam", "iamcredentials", "iap"),
+    *("container", "containeranalysis", "containerscanning", "firestore", "gkebackup", "iam", "iamcredentials", "iap"),
     *("logging", "memorystore", "monitoring", "networkconnectivity", "pubsub"),
     *("secretmanager", "storage", "sts"),
 )
@@ -61,7 +61,7 @@ PROJECT_ROLES: Mapping[str, tuple[str, ...]] = {
         *("roles/iam.serviceAccountUser", "roles/iam.workloadIdentityPoolAdmin", "roles/logging.configWriter"),
         *("roles/memorystore.admin", "roles/monitoring.admin", "roles/networkconnectivity.consumerNetworkAdmin"),
         *("roles/pubsub.admin", "roles/resourcemanager.projectIamAdmin", "roles/secretmanager.admin"),
-        *("roles/serviceusage.serviceUsageAdmin", "roles/storage.admin"),
+        *("roles/iam.roleAdmin", "roles/serviceusage.serviceUsageAdmin", "roles/storage.admin"),
     ),
 }
 """Roles on the project. What a workload needs of one resource is granted by the stack that has the resource."""
