@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from cdktf import TerraformResourceLifecycle
 from cdktf_cdktf_provider_google.firestore_backup_schedule import (
@@ -28,14 +28,15 @@ EXPIRING: Mapping[str, str] = {
     names.KEY_CHANGES: names.FORGET,
 }
 """Collections whose documents Firestore removes, and the field that says when."""
-OPAQUE: Mapping[str, str] = {
-    names.RESULTS: names.RECORD,
-    names.IDEMPOTENCY: names.RECORD,
-    names.KEYS: names.RECORD,
-    names.ROLLOUTS: names.STATE,
-    names.AUDIT: names.ENTRY,
-}
-"""Fields of bytes: each index of one would cost a write and hold what nothing asks for."""
+UNASKED: Sequence[tuple[str, str]] = (
+    (names.RESULTS, names.RECORD),
+    (names.DEAD_LETTERS, names.RECORD),
+    (names.KEYS, names.RECORD),
+    (names.ROLLOUTS, names.STATE),
+    (names.AUDIT, names.ENTRY),
+    (names.IDEMPOTENCY, names.CREATED),
+)
+"""Fields that nothing is looked for by: each index of one would only make writes slower, and be stored."""
 
 
 def firestore(stack: ApxStack, region: Region, key: KmsCryptoKey) -> FirestoreDatabase:
@@ -43,7 +44,7 @@ def firestore(stack: ApxStack, region: Region, key: KmsCryptoKey) -> FirestoreDa
     database = _database(stack, region, key)
     for collection, field in EXPIRING.items():
         _field(stack, region, database, collection, field, expires=True)
-    for collection, field in OPAQUE.items():
+    for collection, field in UNASKED:
         _field(stack, region, database, collection, field, expires=False)
     _newest_first(stack, region, database)
     _backups(stack, region, database)
@@ -82,15 +83,15 @@ def _field(
 
 
 def _newest_first(stack: ApxStack, region: Region, database: FirestoreDatabase) -> None:
-    """Let the audit of one product be read from its newest entry on."""
+    """Let the dead letters of one product be read from the newest on."""
     FirestoreIndex(
         stack,
-        f"{names.AUDIT}-newest-{region.name}",
+        f"{names.DEAD_LETTERS}-newest-{region.name}",
         database=database.name,
-        collection=names.AUDIT,
+        collection=names.DEAD_LETTERS,
         fields=[
             FirestoreIndexFields(field_path="product", order="ASCENDING"),
-            FirestoreIndexFields(field_path="position", order="DESCENDING"),
+            FirestoreIndexFields(field_path="at_ms", order="DESCENDING"),
         ],
     )
 

@@ -109,7 +109,7 @@ class Messaging(ApxStack):
             expiration_policy=NEVER,
             retry_policy=PubsubSubscriptionRetryPolicy(minimum_backoff="10s", maximum_backoff="600s"),
             bigquery_config=_to_table(data),
-            dead_letter_policy=self._dead_letters(region, name, attempts=USAGE_ATTEMPTS, in_transit=False),
+            dead_letter_policy=self._dead_letters(region, name),
             depends_on=[self._may_write],
         )
         self._let_put_away(name, subscription)
@@ -132,12 +132,10 @@ class Messaging(ApxStack):
             schema_settings=schema,
         )
 
-    def _dead_letters(
-        self, region: Region, name: str, *, attempts: int, in_transit: bool
-    ) -> PubsubSubscriptionDeadLetterPolicy:
+    def _dead_letters(self, region: Region, name: str) -> PubsubSubscriptionDeadLetterPolicy:
         """Make the topic of what could not be delivered, and the subscription that keeps it for people to look at."""
         dead = f"{name}_dead"  # no product's name has a `_`
-        topic = self._topic(region, dead, in_transit=in_transit)
+        topic = self._topic(region, dead, in_transit=False)
         PubsubSubscription(
             self,
             f"{dead}-subscription",
@@ -148,7 +146,7 @@ class Messaging(ApxStack):
             expiration_policy=NEVER,
         )
         self._topic_grant(f"{dead}-pubsub", topic, self._agent)
-        return PubsubSubscriptionDeadLetterPolicy(dead_letter_topic=topic.id, max_delivery_attempts=attempts)
+        return PubsubSubscriptionDeadLetterPolicy(dead_letter_topic=topic.id, max_delivery_attempts=USAGE_ATTEMPTS)
 
     def _let_publish(self, workload: str, topic: PubsubTopic) -> None:
         self._topic_grant(f"{topic.node.id}-{workload}", topic, self._identity.accounts[workload].member)

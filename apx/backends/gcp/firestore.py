@@ -20,7 +20,7 @@ from google.cloud.firestore import AsyncClient
 from google.cloud.firestore_v1.services.firestore import FirestoreAsyncClient
 from google.cloud.firestore_v1.services.firestore.transports import FirestoreGrpcAsyncIOTransport as Transport
 from google.cloud.firestore_v1.types import Document, ListenRequest, ListenResponse, Target, TargetChange
-from grpc.aio import Channel, insecure_channel  # type: ignore[import-untyped]
+from grpc.aio import Channel, insecure_channel
 
 from apx.backends.gcp.connection import CALL_TIMEOUT_S, unavailable
 from apx.errors import Unavailable

@@ -18,13 +18,13 @@ from google.cloud.firestore_v1.base_document import DocumentSnapshot
 from google.cloud.firestore_v1.types import Document, Target
 
 from apx.admission.keys import KeyRecord
+from apx.backends.gcp import names
 from apx.backends.gcp.connection import unavailable
 from apx.backends.gcp.firestore import POLL_EVERY_S, Listener, Signal, bounded, database, server_time
 from apx.clock import Clock, SystemClock
 from apx.errors import Unavailable
 
 _SHA256 = re.compile("[0-9a-f]{64}")
-_CHANGES = "key-changes"
 _KEEP_CHANGES = dt.timedelta(days=1)
 _LONGEST_WRITE = dt.timedelta(minutes=1)
 """`at` is when the service took a write up, which is before it can be seen; by no more than this."""
@@ -37,7 +37,7 @@ class FirestoreKeys:
         """Use a client's database; `clock` says when a notice may be forgotten."""
         self._client = client
         self._clock = clock or SystemClock()
-        self._keys = client.collection("keys")
+        self._keys = client.collection(names.KEYS)
 
     async def find(self, sha256: str) -> KeyRecord | None:
         """Return the record of the key with this hash. What is no hash is no document's name either, and is None."""
@@ -49,7 +49,7 @@ class FirestoreKeys:
 
     async def put(self, record: KeyRecord) -> None:
         """Store a new key."""
-        fields = {"id": record.id, "org": record.org, "record": msgspec.msgpack.encode(record)}
+        fields = {"id": record.id, "org": record.org, names.RECORD: msgspec.msgpack.encode(record)}
         with unavailable("storing a key"):
             batch = self._telling(record.sha256)
             batch.set(self._keys.document(record.sha256), fields)
@@ -95,8 +95,8 @@ class FirestoreKeys:
         """Return a batch that tells of a change. It may be repeated: the notice keeps its name."""
         batch = self._client.batch()
         now = dt.datetime.fromtimestamp(self._clock.time(), dt.UTC)
-        fields = {"sha256": sha256, "at": SERVER_TIMESTAMP, "forget_at": now + _KEEP_CHANGES}
-        batch.set(self._client.collection(_CHANGES).document(), fields)
+        fields = {"sha256": sha256, "at": SERVER_TIMESTAMP, names.FORGET: now + _KEEP_CHANGES}
+        batch.set(self._client.collection(names.KEY_CHANGES).document(), fields)
         return batch
 
 
@@ -140,8 +140,8 @@ class _Notices:
             return {one.id for one in await asked.get(**bounded(POLL_EVERY_S))}
 
     def _query(self) -> AsyncQuery:
-        return self._client.collection(_CHANGES).where(filter=FieldFilter("at", ">", self._since))
+        return self._client.collection(names.KEY_CHANGES).where(filter=FieldFilter("at", ">", self._since))
 
 
 def _record(found: DocumentSnapshot[AsyncDocumentReference]) -> KeyRecord:
-    return msgspec.msgpack.decode(found.get("record"), type=KeyRecord)
+    return msgspec.msgpack.decode(found.get(names.RECORD), type=KeyRecord)

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 RESULTS, IDEMPOTENCY = "results", "idempotency"
 """Collections of documents that expire: Firestore removes them some time after `EXPIRES`."""
-DEAD_LETTERS = "dead-letters"
-EXPIRES = "expires_at"
-KEYS, KEY_CHANGES, ROLLOUTS, AUDIT = "keys", "key-changes", "rollouts", "audit"
+EXPIRES, CREATED = "expires_at", "created_at"
+DEAD_LETTERS, KEYS, KEY_CHANGES, ROLLOUTS, AUDIT = "dead-letters", "keys", "key-changes", "rollouts", "audit"
 """Collections that stay, but for the notices of `KEY_CHANGES`: Firestore removes them after `FORGET`."""
 FORGET = "forget_at"
 RECORD, STATE, ENTRY = "record", "state", "entry"
-"""Fields of msgpack, which nothing is looked for by: of results, answers and keys; of rollouts; of the audit."""
+"""Fields of msgpack, which nothing is looked for by: of results, dead letters and keys; of rollouts; of the audit."""
 SECRETS = ("receipts", "arms", "admin-token", "control-tokens")
 """Secrets that all processes of an installation share, each a file of this name in the folder `keys` of the home."""
 BODIES = "bodies/"

@@ -19,6 +19,7 @@ from google.cloud.firestore_v1.async_query import AsyncQuery
 from google.cloud.firestore_v1.base_document import DocumentSnapshot
 from google.cloud.firestore_v1.types import Target
 
+from apx.backends.gcp import names
 from apx.backends.gcp.connection import CALL_TIMEOUT_S, unavailable
 from apx.backends.gcp.firestore import Listener, bounded, database, once, server_time
 from apx.errors import Conflict, Unavailable
@@ -37,7 +38,7 @@ class FirestoreRollouts:
 
     def __init__(self, client: AsyncClient) -> None:
         self._client = client
-        self._states, self._audit = client.collection("rollouts"), client.collection("audit")
+        self._states, self._audit = client.collection(names.ROLLOUTS), client.collection(names.AUDIT)
         self._whole = client.document("rollouts-meta", "revision")
 
     async def read(self) -> Snapshot:
@@ -108,7 +109,7 @@ class FirestoreRollouts:
                 f"{changed.product} is at revision {revision}, not {expected}: somebody changed it first; look again"
             )
         batch, position = self._client.batch(), _revision(whole) + 1
-        fields = {"state": msgspec.msgpack.encode(changed), "revision": changed.revision, "whole": position}
+        fields = {names.STATE: msgspec.msgpack.encode(changed), "revision": changed.revision, "whole": position}
         self._replace(batch, state, fields)
         self._replace(batch, whole, {"revision": position})
         batch.create(self._audit.document(f"{position:015}"), _audited(audit, changed.product, position))
@@ -163,12 +164,12 @@ def _revision(found: _Found) -> int:
 
 
 def _state(found: _Found) -> Active:
-    return msgspec.msgpack.decode(found.get("state"), type=Active)
+    return msgspec.msgpack.decode(found.get(names.STATE), type=Active)
 
 
 def _entry(found: _Found) -> AuditEntry:
-    return msgspec.msgpack.decode(found.get("entry"), type=AuditEntry)
+    return msgspec.msgpack.decode(found.get(names.ENTRY), type=AuditEntry)
 
 
 def _audited(audit: AuditEntry, product: str, position: int) -> dict[str, object]:
-    return {"entry": msgspec.msgpack.encode(audit), "position": position, "place": f"{product}/{position:015}"}
+    return {names.ENTRY: msgspec.msgpack.encode(audit), "position": position, "place": f"{product}/{position:015}"}
