@@ -6,6 +6,7 @@ from pathlib import Path
 
 from cdktf import App
 
+from stacks.edge import Edge
 from stacks.encryption import Encryption
 from stacks.environment import Environment
 from stacks.identity import Identity
@@ -17,5 +18,6 @@ def synthesise(environment: Environment, out: Path) -> None:
     app = App(outdir=str(out))
     identity = Identity(app, environment)
     Encryption(app, environment, identity)
-    Network(app, environment)
+    network = Network(app, environment)
+    Edge(app, environment, identity, network)
     app.synth()
