@@ -11,6 +11,7 @@ from stacks.encryption import Encryption
 from stacks.environment import Environment
 from stacks.identity import Identity
 from stacks.network import Network
+from stacks.observability import Observability
 
 
 def synthesise(environment: Environment, out: Path) -> None:
@@ -19,5 +20,6 @@ def synthesise(environment: Environment, out: Path) -> None:
     identity = Identity(app, environment)
     Encryption(app, environment, identity)
     network = Network(app, environment)
-    Edge(app, environment, identity, network)
+    edge = Edge(app, environment, identity, network)
+    Observability(app, environment, edge)
     app.synth()
