@@ -10,11 +10,13 @@ from apx.catalog.load import load_catalog
 from stacks.artifacts import Artifacts
 from stacks.cluster import Cluster
 from stacks.data import Data
+from stacks.edge import Edge
 from stacks.encryption import Encryption
 from stacks.environment import Environment
 from stacks.identity import Identity
 from stacks.messaging import Messaging
 from stacks.network import Network
+from stacks.observability import Observability
 from stacks.provenance import Provenance
 
 GITOPS = Path(__file__).resolve().parents[1] / "gitops"
@@ -32,4 +34,6 @@ def synthesise(environment: Environment, out: Path) -> None:
     Provenance(app, environment, identity)
     for region in environment.regions:
         Cluster(app, environment, region, identity, network, encryption)
+    edge = Edge(app, environment, identity, network)
+    Observability(app, environment, edge)
     app.synth()
