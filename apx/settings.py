@@ -30,13 +30,15 @@ class Settings(BaseSettings):
     lost."""
     gcp_project: str = ""
     """Project of the stores; with `gcp`, required."""
-    gcp_database: str = "(default)"
-    """Firestore database of this region."""
-    gcp_bucket: str = ""
-    """Bucket of releases and large bodies of this region; with `gcp`, required."""
+    gcp_region: str = ""
+    """Where this process runs, which is where its stores are; with `gcp`, required."""
     gcp_signing_key: str = ""
     """Cloud KMS key version that signs releases
     (`projects/…/locations/…/keyRings/…/cryptoKeys/…/cryptoKeyVersions/1`); empty: the key in the home."""
+    trusted_keys: Path | None = None
+    """Folder of the public keys (PEM) that releases are trusted by; empty: the home's, with a pair of its own."""
+    secrets: Path | None = None
+    """Folder of the installation's secrets, each a file; empty: the home's, made on first use."""
     connect_to: str = ""
     """`host:port=address:port,…`: where a backend's name really listens, as in `curl --connect-to`."""
     otlp_endpoint: str = ""

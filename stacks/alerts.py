@@ -63,11 +63,11 @@ LANES = (
     ),
     Alert(
         name="oldest-message",
-        title="A message waits in Pub/Sub for over ten minutes",
-        means="The oldest message of a subscription is not taken, or taken and never acknowledged.",
+        title="A request has no result after half an hour",
+        means="The journal's oldest entry is that old: its request waits, runs long, or is lost to who reads the journal.",
         query=(
             "max by (subscription_id) (pubsub_googleapis_com:subscription_oldest_unacked_message_age"
-            '{subscription_id=~"apx-.+", subscription_id!~".+_dead"}) > 600'
+            '{subscription_id=~"apx-.+", subscription_id!~".+_dead"}) > 1800'
         ),
         for_s=300,
         severity="ERROR",

@@ -52,6 +52,8 @@ def main(arguments: Sequence[str] | None = None, *, start: Start = Platform.star
 def up(asked: argparse.Namespace, start: Start) -> int:
     """Start everything; stay until Ctrl-C, or with `--detach` leave it running."""
     settings = LocalSettings.load()
+    if asked.backends:
+        settings = settings.model_copy(update={"backends": asked.backends})
     platform = None
     with stop_signals_interrupt():
         try:
@@ -117,6 +119,7 @@ def _parser(start: Start) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     starting = commands.add_parser("up", help="start the platform")
     starting.add_argument("--detach", action="store_true", help="leave it running and return")
+    starting.add_argument("--backends", choices=("local", "gcp"), help="what keeps the data; gcp: Google's emulators")
     starting.add_argument("--json", action="store_true", help="print one JSON object: addresses, keys, an example")
     starting.set_defaults(run=partial(up, start=start))
     commands.add_parser("down", help="stop the platform").set_defaults(run=down)
@@ -164,6 +167,12 @@ def _as_json(platform: Platform) -> str:
     return msgspec.json.encode(answer).decode() + "\n"
 
 
+def _for_the_cli(platform: Platform) -> str:
+    told = platform.settings.google()
+    exports = " ".join(f"{name}={value}" for name, value in told.items())
+    return f"for ./dev apx on the emulators\n  export {exports}\n\n" if told else ""
+
+
 def _as_text(platform: Platform, *, detached: bool) -> str:
     keys = "\n".join(f"  {org:<12} {key}" for org, key in platform.keys.items())
     stop_it = "./dev down" if detached else "Ctrl-C"
@@ -179,5 +188,5 @@ admin token
 try
   {curl(platform.edge, next(iter(platform.keys.values()), "KEY"))}
 
-{stop_it} stops it; ./dev status and ./dev logs show what it does.
+{_for_the_cli(platform)}{stop_it} stops it; ./dev status and ./dev logs show what it does.
 """

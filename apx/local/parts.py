@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -35,6 +36,11 @@ def prepare(settings: LocalSettings) -> None:
     bootstrap.admin_token(settings)
     bootstrap.operators(settings)
     bootstrap.arm_tokens(settings)
+    if settings.backends == "gcp":
+        from apx.bootstrap import google  # noqa: PLC0415 -- as above, and what only this needs
+        from apx.catalog.load import load_catalog  # noqa: PLC0415
+
+        asyncio.run(google.furnish(settings, load_catalog(settings.gitops)))
 
 
 def seed(settings: LocalSettings, gitops: Path, progress: Callable[[str], None]) -> Seeded:

@@ -10,11 +10,11 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 import msgspec
 
@@ -87,14 +87,15 @@ class Platform:
                 supervisor = Supervisor(folder)
                 supervisor.launch(declared, environment, REPOSITORY)
                 write_record(folder, settings, declared)
-                seeded = bring_up(
-                    supervisor,
-                    folder,
-                    declared,
-                    prepare=lambda: parts.prepare(settings),
-                    seed=lambda: parts.seed(settings, settings.gitops, said.done),
-                    progress=said,
-                )
+                with environment_of(settings):
+                    seeded = bring_up(
+                        supervisor,
+                        folder,
+                        declared,
+                        prepare=lambda: parts.prepare(settings),
+                        seed=lambda: parts.seed(settings, settings.gitops, said.done),
+                        progress=said,
+                    )
             except BaseException:
                 with uninterrupted():
                     stop(folder)
@@ -142,9 +143,32 @@ class Platform:
         self.stop()
 
 
-def isolated(home: Path, *, gitops: Path | None = None, workers: int = 1) -> LocalSettings:
+@contextmanager
+def environment_of(settings: LocalSettings) -> Iterator[None]:
+    """Let Google's clients that this process makes meanwhile find the platform's emulators, if it has any."""
+    told = settings.google()
+    before = {name: os.environ.get(name) for name in told}
+    os.environ.update(told)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def isolated(
+    home: Path,
+    *,
+    gitops: Path | None = None,
+    workers: int = 1,
+    backends: Literal["local", "gcp"] = "local",
+) -> LocalSettings:
     """Return settings for a platform that shares no port with any other, for tests."""
     return LocalSettings(
+        backends=backends,
         home=home,
         gitops=gitops or REPOSITORY / "gitops",
         workers=workers,

@@ -10,6 +10,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
+from apx.backends.gcp import emulators
 from apx.errors import Unavailable
 from apx.local.repository import repository
 from apx.settings import GitSettings
@@ -21,6 +22,9 @@ CHOICE = range(15_000, 32_000)
 """Where free ports are taken from: below what systems give to outgoing connections (Linux: from 32,768), since one of
 those may take a port between our choice and its use."""
 _RANDOM = SystemRandom()
+PROJECT, REGION = "apx-local", "us-central1"
+"""What is emulated, where nothing else is said."""
+_EMULATORS = ("firestore_port", "pubsub_port", "storage_port")
 _ONE_EACH = ("edge_port", "control_port", "router_port", "demo_port", "monitor_port")
 
 Port = Annotated[int, BeforeValidator(lambda value: 0 if value == "auto" else value), Field(ge=0, le=65_535)]
@@ -38,16 +42,25 @@ class LocalSettings(GitSettings):
     demo_port: Port = 9000
     monitor_port: Port = 0
     """Health and metrics of the monitor; nobody but `status` asks for it by number."""
+    firestore_port: Port = 0
+    pubsub_port: Port = 0
+    storage_port: Port = 0
+    """Of Google's emulators, with `backends` gcp."""
     gitops: Path = Path("gitops")
     workers: int = Field(default=1, ge=1, le=16)
 
     def resolved(self) -> LocalSettings:
         """Return the same with absolute paths, with a port wherever any free one was asked for."""
-        names = [name for name in _ONE_EACH if getattr(self, name) == 0]
+        names = [name for name in self._one_each() if getattr(self, name) == 0]
         free = free_ports(len(names))
         worker_port = self.worker_port or free_range(self.workers)
         paths = {"home": self.home.expanduser().resolve(), "gitops": self.gitops.expanduser().resolve()}
-        return self.model_copy(update={**dict(zip(names, free, strict=True)), "worker_port": worker_port, **paths})
+        place = {"gcp_project": self.gcp_project or PROJECT, "gcp_region": self.gcp_region or REGION}
+        found = {**dict(zip(names, free, strict=True)), "worker_port": worker_port, **paths}
+        return self.model_copy(update={**found, **(place if self.backends == "gcp" else {})})
+
+    def _one_each(self) -> tuple[str, ...]:
+        return (*_ONE_EACH, *_EMULATORS) if self.backends == "gcp" else _ONE_EACH
 
     def ports(self) -> dict[str, int]:
         """Return every port that the platform listens on, under the name of the variable that moves it."""
@@ -59,6 +72,8 @@ class LocalSettings(GitSettings):
             "APX_MONITOR_PORT": self.monitor_port,
             "APX_WORKER_PORT": self.worker_port,
         }
+        if self.backends == "gcp":
+            named |= {f"APX_{name.upper()}": getattr(self, name) for name in _EMULATORS}
         more = {f"APX_WORKER_PORT+{i}": self.worker_port + i for i in range(1, self.workers)}
         return named | more
 
@@ -72,6 +87,18 @@ class LocalSettings(GitSettings):
             "APX_OTLP_ENDPOINT": self.otlp_endpoint or f"http://127.0.0.1:{self.control_port}/otlp",
             "APX_CONNECT_TO": ",".join(filter(None, (self.connect_to, demo))),
             **{name: str(port) for name, port in self.ports().items() if "+" not in name},
+            **self.google(),
+        }
+
+    def google(self) -> dict[str, str]:
+        """Return what a process must be told to use this platform's emulators; nothing where there are none."""
+        if self.backends != "gcp":
+            return {}
+        return {
+            "APX_BACKENDS": "gcp",
+            "APX_GCP_PROJECT": self.gcp_project,
+            "APX_GCP_REGION": self.gcp_region,
+            **emulators.addresses(firestore=self.firestore_port, pubsub=self.pubsub_port, storage=self.storage_port),
         }
 
 

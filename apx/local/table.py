@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 
+from apx.backends.gcp import emulators
 from apx.backends.valkey.server import server_command
 from apx.local.folder import Folder
 from apx.local.probes import FileProbe, HttpProbe, PingProbe
@@ -16,6 +18,8 @@ def processes(settings: LocalSettings) -> list[Process]:
     """Return the table for resolved settings. Raises `Misconfigured` when there is no Valkey server to start."""
     folder = Folder(settings.home)
     store = [] if settings.valkey_url else [_store(folder)]
+    if settings.backends == "gcp":
+        store += _emulators(settings)
     workers = [_worker(number, settings.worker_port + number - 1) for number in range(1, settings.workers + 1)]
     return [
         *store,
@@ -73,6 +77,26 @@ def _store(folder: Folder) -> Process:
         first=True,
         address=str(folder.valkey_socket),
         stop_s=5,
+    )
+
+
+def _emulators(settings: LocalSettings) -> list[Process]:
+    firestore, pubsub, storage = settings.firestore_port, settings.pubsub_port, settings.storage_port
+    return [
+        _emulator("firestore", emulators.firestore_command(firestore), firestore, "/"),
+        _emulator("pubsub", emulators.pubsub_command(pubsub), pubsub, "/"),
+        _emulator("storage", emulators.storage_command(storage), storage, "/_internal/healthcheck"),
+    ]
+
+
+def _emulator(name: str, command: Sequence[str], port: int, path: str) -> Process:
+    return Process(
+        name=name,
+        command=tuple(command),
+        ready=HttpProbe(path, port=port),
+        first=True,
+        address=_url(port),
+        stop_s=3,
     )
 
 

@@ -54,7 +54,9 @@ async def serve(settings: ControlSettings) -> None:
             server_header=False,
             timeout_graceful_shutdown=5,
         )
-        beside = [asyncio.create_task(watch_lanes(backends.bus)), asyncio.create_task(clear_blobs(backends.blobs))]
+        beside = [asyncio.create_task(watch_lanes(backends.bus))]
+        if settings.backends == "local":  # a bucket clears itself, and nobody who serves may delete from it
+            beside.append(asyncio.create_task(clear_blobs(backends.blobs)))
         # Once it has stopped, uvicorn raises the signal that stopped it again; the default would end the process there.
         signal.signal(signal.SIGTERM, lambda *_: None)
         try:

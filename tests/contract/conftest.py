@@ -242,7 +242,7 @@ class Google(msgspec.Struct, frozen=True):
 
 
 @asynccontextmanager
-async def on_google(client: Valkey, *, look_again_s: int = 1) -> AsyncIterator[Google]:
+async def on_google(client: Valkey, *, recovery_s: float = 0.0) -> AsyncIterator[Google]:
     project, opened = f"apx-{secrets.token_hex(6)}", list[JournaledBus]()
     store = firestore.connect(project, "apx")
     documents = Documents(store, SystemClock())
@@ -250,13 +250,12 @@ async def on_google(client: Valkey, *, look_again_s: int = 1) -> AsyncIterator[G
         journal = Journal(clients, project, "here")
         for product in ("orders", "other", "tickets"):
             await journal.create(product)
-        lanes = ValkeyBus(client, journaled=True)
-        cache = ValkeyResults(client, journaled=True)
-        results = JournaledResults(cache, documents, lambda: lanes.age_s(0.0), recovery_s=0.0)
+        lanes = ValkeyBus(client, journaled=True, recovery_s=recovery_s)
+        results = JournaledResults(ValkeyResults(client, journaled=True), documents, lanes.recovering)
 
         def another() -> JournaledBus:
-            lanes = ValkeyBus(client, lease_s=LEASE_S, idle_s=0.05, journaled=True)
-            opened.append(JournaledBus(lanes, journal, documents, results, look_again_s=look_again_s))
+            lanes = ValkeyBus(client, lease_s=LEASE_S, idle_s=0.05, journaled=True, recovery_s=recovery_s)
+            opened.append(JournaledBus(lanes, journal, documents, results, look_every_s=0.05))
             return opened[-1]
 
         yield Google(project, lanes, journal, documents, results, another)

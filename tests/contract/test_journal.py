@@ -13,13 +13,11 @@ from valkey.asyncio import Valkey
 from apx.backends.gcp import emulators, pubsub
 from apx.backends.gcp.bus import JournaledBus
 from apx.backends.gcp.journal import MOST_ENTRY_BYTES, Journal
-from apx.backends.gcp.recovery import Recovery
-from apx.backends.gcp.results import JournaledResults
+from apx.backends.gcp.recovery import Holder
 from apx.backends.valkey.bus import ValkeyBus
-from apx.backends.valkey.results import ValkeyResults
 from apx.errors import Misconfigured, Unavailable, Unsupported
 from apx.requests.model import Problem, Progress, Result
-from apx.requests.ports import Settlement
+from apx.requests.ports import ProductBounds, Settlement
 
 from .conftest import Google, Server, connected, on_google, until
 from .requests_examples import BOUNDS, done, envelope, result, take, take_one
@@ -84,19 +82,54 @@ class TestLostLanes:
         assert isinstance(found, Result)
         assert found.body == b"second"
 
-    async def test_a_request_is_not_unknown_while_the_lanes_are_new(self, google: Google, valkey: Valkey) -> None:
-        clock = 1000.0
-        results = JournaledResults(
-            ValkeyResults(valkey, journaled=True), google.documents, lambda: google.lanes.age_s(clock), recovery_s=90
-        )
-        with pytest.raises(Unavailable, match="the lanes are new"):
-            await results.get("req_1")
-        clock += 89
-        with pytest.raises(Unavailable):
-            await results.get("req_1")
-        clock += 1
-        assert await results.get("req_1") is None
-        await results.aclose()
+    async def test_what_is_new_comes_behind_what_was_lost(
+        self, google: Google, bus: JournaledBus, valkey: Valkey
+    ) -> None:
+        sent = [envelope() for _ in range(3)]
+        for one in sent:
+            await bus.publish(one)
+        first = await take_one(bus)
+        await valkey.flushall()
+
+        async def dealt() -> bool:
+            await bus.receive("w", (ProductBounds("other", 1, 1),), 1)
+            return (await google.lanes.depth()).get(("orders", "acme"), 0) == len(sent)
+
+        await until(dealt)
+        sent.append(envelope())
+        await bus.publish(sent[-1])
+        assert first.envelope == sent[0]
+        assert await work_off(bus, len(sent)) == [one.id for one in sent]
+
+    async def test_nothing_is_dealt_past_the_journal_while_the_lanes_are_new(self, valkey: Valkey) -> None:
+        async with on_google(valkey, recovery_s=60) as google:
+            bus, sent = google.another(), [envelope() for _ in range(5)]
+            for one in sent:
+                await bus.publish(one)
+            assert await google.lanes.depth() == {}
+            assert await work_off(bus, len(sent)) == [one.id for one in sent]
+
+    async def test_a_request_is_not_unknown_while_the_lanes_are_new(self, valkey: Valkey) -> None:
+        async with on_google(valkey, recovery_s=0.3) as google:
+            with pytest.raises(Unavailable, match="the lanes are new"):
+                await google.results.get("req_1")
+
+            async def known() -> bool:
+                try:
+                    return await google.results.get("req_1") is None
+                except Unavailable:
+                    return False
+
+            await until(known)
+
+
+async def work_off(bus: JournaledBus, count: int) -> list[str]:
+    order: list[str] = []
+    while len(order) < count:
+        delivery = await take_one(bus)
+        order.append(delivery.envelope.id)
+        await bus.settle([done(delivery)])
+    return order
 
 
 class TestLanesAway:
@@ -138,26 +171,45 @@ class TestJournal:
     async def test_an_entry_stays_until_its_request_has_a_result(self, google: Google, bus: JournaledBus) -> None:
         sent = envelope()
         await bus.publish(sent)
-        recovery = Recovery(google.lanes, google.journal, google.documents, look_again_s=0)
-        await recovery.look("orders", await google.journal.read("orders"))
+        holder = Holder("orders", google.lanes, google.journal, google.documents)
+        holder.hold(await google.journal.read("orders"))
+        await holder.look()
+        await holder.aclose()
         assert await unfinished(google) == [sent.id]
         [delivery] = await google.lanes.receive("w", BOUNDS, 1)
         await bus.settle([done(delivery)])
-        await recovery.look("orders", await google.journal.read("orders"))
+        holder.hold(await google.journal.read("orders"))
+        await holder.look()
         late = envelope()
         await bus.publish(late)
         assert await unfinished(google) == [late.id]
 
-    async def test_a_cancelled_request_leaves_the_journal(
+    async def test_a_cancelled_request_is_not_dealt_out_again(
         self, google: Google, bus: JournaledBus, valkey: Valkey
     ) -> None:
         sent = envelope()
         await bus.publish(sent)
         await google.results.put_if_absent(result(sent, "cancelled"))
         await valkey.flushall()
-        recovery = Recovery(google.lanes, google.journal, google.documents, look_again_s=0)
-        await recovery.look("orders", await google.journal.read("orders"))
+        holder = Holder("orders", google.lanes, google.journal, google.documents)
+        holder.hold(await google.journal.read("orders"))
+        await holder.look()
         assert await google.lanes.depth() == {}
+
+    async def test_what_a_process_holds_comes_to_others_when_it_stops(
+        self, google: Google, bus: JournaledBus, valkey: Valkey
+    ) -> None:
+        await bus.publish(envelope())
+        holder = Holder("orders", google.lanes, google.journal, google.documents)
+        holder.start(0.05)
+
+        async def held() -> bool:
+            return await unfinished_within(google, 0.2) == []
+
+        await until(held)
+        await holder.aclose()
+        assert len(await unfinished(google)) == 1
+        await valkey.ping()
 
     async def test_who_repeats_a_request_makes_sure_that_it_is_kept(self, google: Google, bus: JournaledBus) -> None:
         first = envelope(idempotency="n1", fingerprint="f")

@@ -63,22 +63,27 @@ class KeyFolder:
         return LocalSigner(key)
 
     def trusted(self) -> dict[str, Ed25519PublicKey]:
-        """Read the trusted keys; an unreadable one is an error, not a key less. Raises `Misconfigured`."""
-        keys = {}
-        for path in sorted(self._trusted.glob("*.pem")):
-            try:
-                key = load_pem_public_key(path.read_bytes())
-            except FileNotFoundError:  # taken away since it was listed
-                continue
-            except (OSError, ValueError, UnsupportedAlgorithm) as error:
-                raise Misconfigured(f"{path}: no usable Ed25519 public key: {error}") from error
-            if not isinstance(key, Ed25519PublicKey):
-                raise Misconfigured(f"{path}: {type(key).__name__} is not an Ed25519 public key")
-            keys[key_id(key)] = key
-        return keys
+        """Read the trusted keys. Raises `Misconfigured`."""
+        return read_trusted(self._trusted)
 
     def _file_of(self, key: Ed25519PublicKey) -> Path:
         return self._trusted / f"{key_id(key)}.pem"
+
+
+def read_trusted(folder: Path) -> dict[str, Ed25519PublicKey]:
+    """Read a folder of trusted keys; an unreadable one is an error, not a key less. Raises `Misconfigured`."""
+    keys = {}
+    for path in sorted(folder.glob("*.pem")):
+        try:
+            key = load_pem_public_key(path.read_bytes())
+        except FileNotFoundError:  # taken away since it was listed
+            continue
+        except (OSError, ValueError, UnsupportedAlgorithm) as error:
+            raise Misconfigured(f"{path}: no usable Ed25519 public key: {error}") from error
+        if not isinstance(key, Ed25519PublicKey):
+            raise Misconfigured(f"{path}: {type(key).__name__} is not an Ed25519 public key")
+        keys[key_id(key)] = key
+    return keys
 
 
 def write_secret(path: Path, content: bytes) -> None:
@@ -101,6 +106,12 @@ def ensure_secret(path: Path, size_bytes: int = 32) -> bytes:
         if not path.exists():
             with contextlib.suppress(FileExistsError):
                 write_secret(path, os.urandom(size_bytes))
+    return read_secret(path, size_bytes)
+
+
+def read_secret(path: Path, size_bytes: int = 32) -> bytes:
+    """Return a secret that is kept in a file. Raises `Misconfigured`."""
+    with _misconfigured(path):
         secret = path.read_bytes()
     if len(secret) < size_bytes:
         raise Misconfigured(f"{path}: a secret has {size_bytes} bytes, this has {len(secret)}: remove the file")

@@ -14,9 +14,9 @@ import msgspec
 
 from apx.backends.gcp.documents import Documents, Recorded
 from apx.backends.gcp.journal import Journal
-from apx.backends.gcp.recovery import LOOK_AGAIN_S, Recovery
+from apx.backends.gcp.recovery import LOOK_EVERY_S, Recovery
 from apx.backends.gcp.results import JournaledResults
-from apx.backends.valkey.bus import ValkeyBus
+from apx.backends.valkey.bus import Origin, ValkeyBus
 from apx.errors import Unavailable
 from apx.requests.model import DeadLetter, Delivery, Envelope, Result
 from apx.requests.ports import ProductBounds, Published, Settled, Settlement
@@ -35,14 +35,14 @@ class JournaledBus:
         documents: Documents,
         results: JournaledResults,
         *,
-        look_again_s: int = LOOK_AGAIN_S,
+        look_every_s: float = LOOK_EVERY_S,
     ) -> None:
         """Deal out with `lanes`, a journaled bus; read the journal from the first `receive` on."""
         self._lanes = lanes
         self._journal = journal
         self._documents = documents
         self._results = results
-        self._recovery = Recovery(lanes, journal, documents, look_again_s=look_again_s)
+        self._recovery = Recovery(lanes, journal, documents, look_every_s=look_every_s)
 
     async def publish(self, envelope: Envelope) -> Published:
         """Queue one request; it is in the journal when this returns. Raises `Unavailable`, `Unsupported`."""
@@ -103,11 +103,11 @@ class JournaledBus:
         await self._journal.aclose()
         await self._lanes.aclose()
 
-    async def _enter(self, envelope: Envelope, *, again: bool = False) -> Published:
+    async def _enter(self, envelope: Envelope, *, origin: Origin = "client") -> Published:
         """Deal out, then keep. Lanes that are away deal it out later, from the journal."""
         published = Published("accepted", envelope.id)
         with suppress(Unavailable):
-            published = await self._lanes.publish(envelope, again=again)
+            published = await self._lanes.publish(envelope, origin=origin)
         if published.outcome != "backlog":
             await self._journal.write(envelope)
         return published
@@ -124,7 +124,7 @@ class JournaledBus:
             return Published("conflict", record.id)
         if record.age_s < SETTLED_S:
             # Whoever was first may have died before the journal had it. Under its id, a second entry changes nothing.
-            await self._enter(msgspec.structs.replace(envelope, id=record.id), again=True)
+            await self._enter(msgspec.structs.replace(envelope, id=record.id), origin="repeat")
         return Published("duplicate", record.id)
 
     async def _conclude(self, settlement: Settlement) -> Result:

@@ -6,12 +6,14 @@ again comes in its order. Who reads an entry and finds it unfinished lets it com
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from typing import NamedTuple
 
 import msgspec
+import structlog
 from google.api_core.exceptions import AlreadyExists, DeadlineExceeded, NotFound
-from google.pubsub_v1.types import PubsubMessage
+from google.pubsub_v1.types import PubsubMessage, ReceivedMessage
 
 from apx.backends.gcp.connection import CALL_TIMEOUT_S, unavailable
 from apx.backends.gcp.names import requests_topic
@@ -28,6 +30,7 @@ PULL_S = 20.0
 ACK_DEADLINE_S = 60
 LONGEST_DEADLINE_S = 600
 
+_log = structlog.get_logger(__name__)
 _encode = msgspec.msgpack.Encoder().encode
 _envelope = msgspec.msgpack.Decoder(Envelope).decode
 
@@ -36,7 +39,21 @@ class Entry(NamedTuple):
     """One request, as one pull returned it."""
 
     envelope: Envelope
+    message_id: str
+    published: datetime
+    """By Pub/Sub's clock: grows within a lane."""
     ack_id: str
+
+
+def _entries(product: str, received: Iterable[ReceivedMessage]) -> Iterator[Entry]:
+    for one in received:
+        try:
+            envelope = _envelope(one.message.data)
+        except msgspec.MsgspecError:
+            # Another version's, or nobody's of ours: it stays until somebody can read it, or its week is over.
+            _log.exception("journal.unreadable", product=product, message_id=one.message.message_id)
+            continue
+        yield Entry(envelope, one.message.message_id, one.message.publish_time, one.ack_id)
 
 
 class Journal:
@@ -75,7 +92,7 @@ class Journal:
                 return []
             except NotFound:
                 raise self._missing(product) from None
-        return [Entry(_envelope(one.message.data), one.ack_id) for one in pulled.received_messages]
+        return list(_entries(product, pulled.received_messages))
 
     async def close(self, product: str, entries: Sequence[Entry]) -> None:
         """Forget entries whose requests have results. Raises `Unavailable`; then some may come again."""

@@ -11,26 +11,15 @@ from apx.backends.valkey.results import ValkeyResults
 from apx.errors import Unavailable
 from apx.requests.model import Event, Progress, Result
 
-RECOVERY_S = 90.0
-"""How long lanes without their data may not know a request yet that the journal has."""
-
 
 class JournaledResults:
     """The results that one process reads and writes."""
 
-    def __init__(
-        self,
-        cache: ValkeyResults,
-        documents: Documents,
-        age_s: Callable[[], Awaitable[float]],
-        *,
-        recovery_s: float = RECOVERY_S,
-    ) -> None:
-        """`age_s` says for how long the lanes have had their data."""
+    def __init__(self, cache: ValkeyResults, documents: Documents, recovering: Callable[[], Awaitable[bool]]) -> None:
+        """`recovering` says whether there may be requests that only the journal knows."""
         self._cache = cache
         self._documents = documents
-        self._age_s = age_s
-        self._recovery_s = recovery_s
+        self._recovering = recovering
 
     async def get(self, request_id: str) -> Result | Progress | None:
         """Return the result, else the progress, else None."""
@@ -77,6 +66,6 @@ class JournaledResults:
         stored = await self._documents.result(request_id)
         if stored is not None:
             await self.remember(stored)
-        elif await self._age_s() < self._recovery_s:
+        elif await self._recovering():
             raise Unavailable(f"{request_id}: the lanes are new; what the journal has may not be in them yet")
         return stored

@@ -31,6 +31,9 @@ MOST_RECEIVED_BYTES = 8_388_608
 MOST_SENT_BYTES = 4_194_304
 BATCH = 256
 NO_BOUND = 2**31
+RECOVERY_S = 90.0
+"""How long a store without its data may not know a request that a journal has: longer than the journal leaves an entry
+with a reader that has died."""
 KNOWN_AFTER_MS = 900_000
 """How long a journaled request is remembered after its deadline, by which it has a result."""
 
@@ -39,6 +42,7 @@ REMEMBERED_S = 600.0
 
 Known = Literal["no", "queued", "concluded"]
 _KNOWN: tuple[Known, Known, Known] = ("no", "queued", "concluded")
+Origin = Literal["client", "repeat", "journal"]
 _encode = msgspec.msgpack.Encoder().encode
 _envelope = msgspec.msgpack.Decoder(Envelope).decode
 _letter = msgspec.msgpack.Decoder(DeadLetter).decode
@@ -47,6 +51,7 @@ _OUTCOMES: dict[bytes, Literal["accepted", "duplicate", "conflict", "backlog"]] 
     b"d": "duplicate",
     b"c": "conflict",
     b"b": "backlog",
+    b"n": "accepted",
 }
 
 
@@ -61,6 +66,7 @@ class ValkeyBus:
         lease_s: float = LEASE_S,
         idle_s: float = IDLE_S,
         journaled: bool = False,
+        recovery_s: float = RECOVERY_S,
     ) -> None:
         """Share `notices` with the results of the same process. Nothing is sent before the first call.
 
@@ -72,12 +78,14 @@ class ValkeyBus:
         self._lease_ms = int(lease_s * 1000)
         self._idle_s = idle_s
         self._journaled = journaled
+        self._recovery_ms = int(recovery_s * 1000)
         log = None if journaled else Log(client)
         self._publish = Script(client, "publish", prelude="lanes", log=log)
         self._receive = Script(client, "receive", prelude="lanes")
         self._settle = Script(client, "settle", prelude="lanes", log=log)
         self._extend = Script(client, "extend", prelude="lanes")
         self._known = Script(client, "known", prelude="lanes")
+        self._age = Script(client, "age", prelude="lanes")
         self._producer = secrets.token_hex(8)
         self._batches = 0
         self._publishing: Batcher[tuple[bytes | str | int, ...], Published] = Batcher(
@@ -86,27 +94,29 @@ class ValkeyBus:
         self._bounds = _Bounds(client)
         self._wakes: dict[str, Listener] = {}
 
-    async def publish(self, envelope: Envelope, *, again: bool = False) -> Published:
+    async def publish(self, envelope: Envelope, *, origin: Origin = "client") -> Published:
         """Queue one request durably; with those of the same moment, in one call.
 
-        `again`: it was accepted before, so that no backlog refuses it. A journaled bus knows requests by their ids;
-        their idempotency records are kept where the journal is.
+        A journaled bus knows requests by their ids; their idempotency records are kept where the journal is. Only what
+        a client asks for the first time is held to the backlog. What the journal may have older requests of its lane
+        in front of is not queued: it comes from there too, with origin `journal`, in its order.
         """
         record, fingerprint = ("", "") if self._journaled else (envelope.idempotency, envelope.fingerprint)
         known_ms = max(0, envelope.deadline_ms - envelope.accepted_ms) + KNOWN_AFTER_MS if self._journaled else 0
-        backlog = NO_BOUND if again else envelope.backlog
-        told = (record, fingerprint, max(1, envelope.idempotency_ttl_s), backlog, known_ms)
+        backlog = envelope.backlog if origin == "client" else NO_BOUND
+        told = (record, fingerprint, max(1, envelope.idempotency_ttl_s), backlog, known_ms, origin[0])
         return await self._publishing((*_publish_args(envelope), *told))
 
-    async def known(self, ids: Sequence[str]) -> list[Known]:
-        """Say what a journaled bus knows of requests."""
-        return [_KNOWN[answer] for answer in await self._known.repeat(*ids)] if ids else []
+    async def known(self, envelopes: Sequence[Envelope]) -> list[Known]:
+        """Say what a journaled bus knows of requests. Raises `Unavailable`."""
+        if not envelopes:
+            return []
+        args = [part for envelope in envelopes for part in (envelope.id, _lane(envelope))]
+        return [_KNOWN[answer] for answer in await self._known.repeat(*args)]
 
-    async def age_s(self, now_s: float) -> float:
-        """Say for how long this store has had its data: since it was asked for the first time."""
-        with unavailable("asking for the store's age"):
-            born = await self._client.set("apx:q:born", repr(now_s), nx=True, get=True)
-        return 0.0 if born is None else now_s - float(born)
+    async def recovering(self) -> bool:
+        """Say whether the journal may have requests of any lane that this store does not know. Raises `Unavailable`."""
+        return int(await self._age.repeat()) < self._recovery_ms
 
     async def receive(self, worker: str, products: Sequence[ProductBounds], room: int) -> list[Delivery]:
         """Take up to `room` deliveries; waits up to `idle_s` when there are none."""
@@ -184,7 +194,7 @@ class ValkeyBus:
         metrics.PUBLISH_BATCH.observe(len(batch))
         args = [part for item in batch for part in item]
         try:
-            answers = await self._publish.repeat(self._producer, self._batches, *args)
+            answers = await self._publish.repeat(self._producer, self._batches, self._recovery_ms, *args)
         except Unavailable:
             metrics.PUBLISH_FAILURES.inc("unavailable")
             raise

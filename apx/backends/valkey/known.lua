@@ -1,7 +1,12 @@
--- What is known of requests. ARGV: ids. Returns for each 2 with a result, 1 queued or running, else 0.
+-- What is known of requests. ARGV: id and lane of each. Returns for each 2 with a result, 1 queued or running, else 0.
 local known = {}
-for _, id in ipairs(ARGV) do
-  local queued = call('EXISTS', KNOWN .. id)
-  known[#known + 1] = call('EXISTS', RESULT .. id) == 1 and 2 or queued
+for at = 1, #ARGV, 2 do
+  local queued = call('GET', KNOWN .. ARGV[at])
+  if call('EXISTS', RESULT .. ARGV[at]) == 1 then
+    known[#known + 1] = 2
+  else
+    known[#known + 1] = queued and 1 or 0
+    if queued == 'j' then call('SET', BEHIND .. ARGV[at + 1], '', 'PX', BEHIND_MS) end
+  end
 end
 return known

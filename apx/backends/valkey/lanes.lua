@@ -11,13 +11,17 @@
 --   apx:q:leases, :delayed ZSET of lanes by the time (ms, server's clock) of expiry, of the next attempt
 --   apx:q:inflight, :depth HASH of counts by P and P:O; a field is gone at 0
 --   apx:q:running          HASH id -> `started_ms:attempt` (0: it waits for the next attempt)
---   apx:q:id:ID            that ID was queued; only where a journal may offer it again
+-- Where a journal keeps the requests too, and may offer again what this store has lost:
+--   apx:q:id:ID            ID was queued: by its router, or (`j`) from the journal
+--   apx:q:born             since when (ms) this store has had its data
+--   apx:q:behind:P:O:L     the lane has requests that only the journal has: what is new comes behind them, from there
 --   apx:res:ID             `fence LF msgpack`: the result; fence 0 for one from outside a delivery
 local call = redis.call
 local READY, PARKED, RING, LANES = 'apx:q:ready', 'apx:q:parked', 'apx:q:ring:', 'apx:q:lanes:'
 local LANE, STATE, LEASES, DELAYED = 'apx:q:lane:', 'apx:q:state:', 'apx:q:leases', 'apx:q:delayed'
 local INFLIGHT, DEPTH, RUNNING, FENCE = 'apx:q:inflight', 'apx:q:depth', 'apx:q:running', 'apx:q:fence'
-local RESULT, NOTICE, WAKE, KNOWN = 'apx:res:', 'apx:n:', 'apx:q:wake', 'apx:q:id:'
+local RESULT, NOTICE, WAKE = 'apx:res:', 'apx:n:', 'apx:q:wake'
+local KNOWN, BORN, BEHIND, BEHIND_MS = 'apx:q:id:', 'apx:q:born', 'apx:q:behind:', 120000
 local DROPS, QUANTUM, QUANTUM_MS = 500, 8, 100
 
 -- What a script writes to the hashes and sets that all lanes share goes in one command at its end: a command costs
@@ -46,6 +50,14 @@ end
 local function now_ms()
   local t = call('TIME')
   return t[1] * 1000 + math.floor(t[2] / 1000)
+end
+
+-- For how long this store has had its data: since it was asked for the first time.
+local function age_ms(now)
+  local born = call('GET', BORN)
+  if born then return now - tonumber(born) end
+  call('SET', BORN, now)
+  return 0
 end
 
 local function owner(lane)

@@ -1,7 +1,8 @@
 """The fault run: edge, router, worker and store are killed while twenty orgs send; nothing promised is lost.
 
-Mode: Valkey with `appendfsync always`. kill -9 shows that no process holds a promise in its memory; that the store's
-answer follows its fsync is checked by counting syncs in `tests/contract/`.
+Modes: Valkey with `appendfsync always`; and Google's emulators, where the lanes lose all their data on top of it, as a
+Memorystore that fails without a replica would. kill -9 shows that no process holds a promise in its memory; that the
+store's answer follows its fsync is checked by counting syncs in `tests/contract/`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from apx.backends.valkey.connection import connect
 from apx.errors import Unavailable
 from apx.local.platform import Platform, isolated
 from tests.e2e.platform.client import received
@@ -31,12 +33,14 @@ ROUNDS = 2
 _NOTE = re.compile(r'"note":\s*"(org-\d\d)/(\d+)"')
 
 
-@pytest.fixture
-def faulty() -> Iterator[Platform]:
+@pytest.fixture(params=["local", "gcp"])
+def faulty(request: pytest.FixtureRequest) -> Iterator[Platform]:
     folder = Path(tempfile.mkdtemp(prefix="apx-")).resolve()
     try:
         tree = with_orgs(copied(folder), ORGS)
-        with Platform.start(isolated(folder / "home", gitops=tree), env={"APX_LEASE_S": "3"}) as platform:
+        with Platform.start(
+            isolated(folder / "home", gitops=tree, backends=request.param), env={"APX_LEASE_S": "3"}
+        ) as platform:
             yield platform
     finally:
         shutil.rmtree(folder)
@@ -50,6 +54,7 @@ async def test_killing_every_process_loses_no_accepted_request_and_keeps_every_l
     documents = await collect_all(faulty, promises, within_s=240)
 
     assert all(kills[name] >= ROUNDS for name in KILLED), kills
+    assert kills["lanes"] == (faulty.settings.backends == "gcp")
     assert len(promises) == len(ORGS) * EACH
     assert len({promise.location for promise in promises}) == len(promises)
     assert len(documents) == len(promises)
@@ -68,6 +73,8 @@ async def kill_in_turn(platform: Platform, ledger: list[Promise]) -> Counter[str
     for step, name in enumerate(KILLED * ROUNDS, start=1):
         while len(ledger) < total * step / (len(KILLED) * ROUNDS + 1):  # noqa: ASYNC110 -- another task's list, no event
             await asyncio.sleep(0.02)
+        if step == len(KILLED) + 1 and platform.settings.backends == "gcp":
+            kills["lanes"] += await lose_lanes(platform)
         while name not in kills or kills[name] < (step + len(KILLED) - 1) // len(KILLED):
             try:
                 await asyncio.to_thread(platform.kill, name)
@@ -75,6 +82,16 @@ async def kill_in_turn(platform: Platform, ledger: list[Promise]) -> Counter[str
             except Unavailable:
                 await asyncio.sleep(0.1)
     return kills
+
+
+async def lose_lanes(platform: Platform) -> int:
+    """Empty the store that deals requests out."""
+    client = connect(platform.settings.store_url)
+    try:
+        await client.flushall()
+    finally:
+        await client.aclose()
+    return 1
 
 
 def order_of_effects(platform: Platform) -> dict[str, list[int]]:

@@ -6,7 +6,6 @@ import asyncio
 import getpass
 import os
 import random
-import re
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -14,90 +13,49 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-import msgspec
-
 from apx.admission.admit import LiveProduct, Record
-from apx.admission.keys import KeyStore
 from apx.admission.operators import Operators
 from apx.admission.recorder import Recorder
-from apx.backends.files.blobs import FileBlobs
-from apx.backends.files.releases import FileReleaseStore
 from apx.backends.files.samples import FileSamples, RecordedInputs
-from apx.backends.files.signing import KeyFolder, ensure_secret
 from apx.backends.git.commits import Commits
-from apx.backends.git.githost import LocalGit
 from apx.backends.http.client import HttpBackendClient
 from apx.backends.http.connect_to import parse_connect_to
-from apx.backends.valkey.bus import LEASE_S, ValkeyBus
-from apx.backends.valkey.connection import connect
-from apx.backends.valkey.counts import ValkeyCounts
-from apx.backends.valkey.keys import ValkeyKeys
-from apx.backends.valkey.leases import ValkeyLeases
-from apx.backends.valkey.notices import Notices
-from apx.backends.valkey.results import ValkeyResults
-from apx.backends.valkey.rollouts import ValkeyRollouts
+from apx.bootstrap.githost import git_host
+from apx.bootstrap.stores import (
+    Backends,
+    backends,
+    key_folder,
+    release_store,
+    rollouts,
+    secret,
+    signer,
+    trusted,
+)
 from apx.catalog.model import ProductSpec
 from apx.clock import Clock, SystemClock
-from apx.errors import Misconfigured
 from apx.policy.evaluate import Evaluator
 from apx.policy.opa import Opa
 from apx.policy.shared import SharedPolicies
 from apx.release.build import Builder, Drafter
 from apx.release.load import Loader
 from apx.release.model import Manifest, Release
-from apx.release.store import ReleaseStore
 from apx.requests.execution_call import BackendClient
 from apx.requests.model import Envelope
 from apx.requests.ports import BlobStore, Bus, ProductBounds, ResultStore
 from apx.requests.receipt import Receipts
 from apx.requests.specs import ReleasedSpecs, Terms
-from apx.rollout.active import Leases, RolloutStore
+from apx.rollout.active import RolloutStore
 from apx.rollout.arms import Arms
 from apx.rollout.controller import Controller
-from apx.rollout.counts import CountStore, Tally, Writer
+from apx.rollout.counts import Tally, Writer
 from apx.rollout.follow import Follower
-from apx.rollout.githost import GitHost
 from apx.rollout.testers import ArmTokens
 from apx.settings import GitSettings, Settings
 
+__all__ = ["Backends", "backends", "git_host", "key_folder", "release_store", "signer"]
+
 T = TypeVar("T")
 CLOCK: Clock = SystemClock()
-
-
-class Backends(msgspec.Struct, frozen=True):
-    """Everything outside this process, behind its ports."""
-
-    keys: KeyStore
-    rollouts: RolloutStore
-    bus: Bus
-    results: ResultStore
-    blobs: BlobStore
-    releases: ReleaseStore
-    counts: CountStore
-    leases: Leases
-
-
-@asynccontextmanager
-async def backends(settings: Settings, *, lease_s: float = LEASE_S) -> AsyncIterator[Backends]:
-    """Connect to the store; close the connections at the end. A silent worker loses its lanes after `lease_s`."""
-    client = connect(settings.store_url)
-    notices = Notices(client)
-    bus, results = ValkeyBus(client, notices=notices, lease_s=lease_s), ValkeyResults(client, notices=notices)
-    try:
-        yield Backends(
-            keys=ValkeyKeys(client),
-            rollouts=ValkeyRollouts(client),
-            bus=bus,
-            results=results,
-            blobs=FileBlobs(settings.home / "blobs"),
-            releases=release_store(settings),
-            counts=ValkeyCounts(client),
-            leases=ValkeyLeases(client),
-        )
-    finally:
-        await bus.aclose()
-        await results.aclose()
-        await client.aclose()
 
 
 @asynccontextmanager
@@ -107,21 +65,9 @@ async def backend_client(settings: Settings, connections: int) -> AsyncIterator[
         yield client
 
 
-def release_store(settings: Settings) -> ReleaseStore:
-    """Return where releases are kept."""
-    return FileReleaseStore(settings.home / "releases")
-
-
-def key_folder(settings: Settings) -> KeyFolder:
-    """Return the folder of signing keys, with a pair in it."""
-    folder = KeyFolder(settings.home / "keys")
-    folder.ensure()
-    return folder
-
-
 def loader(settings: Settings) -> Loader:
     """Return what lets verified releases through. Raises `Misconfigured`."""
-    return Loader(release_store(settings), key_folder(settings).trusted())
+    return Loader(release_store(settings), trusted(settings))
 
 
 def builder(settings: Settings, annotations: dict[str, str]) -> Builder:
@@ -129,7 +75,7 @@ def builder(settings: Settings, annotations: dict[str, str]) -> Builder:
     return Builder(
         opa=Opa.find(),
         store=release_store(settings),
-        signer=key_folder(settings).signer(),
+        signer=signer(settings),
         cache_dir=settings.home / "cache" / "policies",
         clock=CLOCK,
         annotations=annotations,
@@ -158,7 +104,7 @@ def recorded(settings: Settings, files: Sequence[Path] = ()) -> RecordedInputs:
 
 def receipts(settings: Settings, region: str) -> Receipts:
     """Return what mints and verifies receipts, under a secret that all routers of this home share."""
-    return Receipts([ensure_secret(settings.home / "keys" / "receipts")], region)
+    return Receipts([secret(settings, "receipts")], region)
 
 
 def count_writer(backends: Backends, kind: str, tally: Tally) -> Writer:
@@ -168,17 +114,17 @@ def count_writer(backends: Backends, kind: str, tally: Tally) -> Writer:
 
 def arm_tokens(settings: Settings) -> ArmTokens:
     """Return what mints and reads the tokens by which testers choose an arm."""
-    return ArmTokens(ensure_secret(settings.home / "keys" / "arms"))
+    return ArmTokens(secret(settings, "arms"))
 
 
 def admin_token(settings: Settings) -> str:
     """Return the token that the control API asks for, made on first use."""
-    return "apxadm_" + ensure_secret(settings.home / "keys" / "admin-token").hex()
+    return "apxadm_" + secret(settings, "admin-token").hex()
 
 
 def operators(settings: Settings) -> Operators:
     """Return what mints and reads the tokens of the control API."""
-    return Operators(ensure_secret(settings.home / "keys" / "control-tokens"), CLOCK)
+    return Operators(secret(settings, "control-tokens"), CLOCK)
 
 
 def operator() -> str:
@@ -189,61 +135,16 @@ def operator() -> str:
         return f"uid {os.getuid()}"
 
 
-def git_host(settings: GitSettings) -> GitHost | None:
-    """Return where reverts are opened; None when no repository is named. Raises `Misconfigured`."""
-    if settings.git_repository and settings.github_repository:
-        raise Misconfigured(
-            "APX_GIT_REPOSITORY and APX_GITHUB_REPOSITORY are both set: reverts are opened in one place"
-        )
-    if settings.git_repository:
-        return LocalGit(
-            Path(settings.git_repository),
-            main=settings.git_main,
-            merge=settings.git_merge,
-            name=settings.git_name,
-            email=settings.git_email,
-        )
-    return _github(settings) if settings.github_repository else None
-
-
-def _github(settings: GitSettings) -> GitHost:
-    name = settings.github_repository
-    if not re.fullmatch(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+", name):
-        raise Misconfigured(f"APX_GITHUB_REPOSITORY={name!r}: give owner/name")
-    if not re.match(r"https://|http://(127\.0\.0\.1|localhost)[:/]", settings.github_url):
-        raise Misconfigured(
-            f"APX_GITHUB_URL={settings.github_url!r}: the token is sent there, so it has to be https://"
-        )
-    if settings.git_merge:
-        raise Misconfigured("APX_GIT_MERGE is for a bare repository on this machine: on GitHub people merge")
-    path = Path(settings.github_token_file)
-    if not settings.github_token_file:
-        raise Misconfigured("APX_GITHUB_TOKEN_FILE is not set: name the file that holds the token")
-    from apx.backends.github.githost import GitHub  # noqa: PLC0415 -- 0.1 s and 33 MB that only this needs
-
-    return GitHub(name, lambda: _token(path), clock=CLOCK, url=settings.github_url, main=settings.git_main)
-
-
-def _token(path: Path) -> str:
-    try:
-        token = path.read_text(encoding="utf-8").strip()
-    except (OSError, ValueError) as error:
-        raise Misconfigured(f"APX_GITHUB_TOKEN_FILE={str(path)!r} cannot be read: {type(error).__name__}") from None
-    if not re.fullmatch(r"[\x21-\x7e]+", token):
-        raise Misconfigured(f"APX_GITHUB_TOKEN_FILE={str(path)!r} has to hold one token and nothing else")
-    return token
-
-
 def follower(
     settings: Settings,
-    rollouts: RolloutStore,
+    store: RolloutStore,
     process: str,
     prepare: Callable[[Release], T],
     retire: Callable[[T], None] = lambda _: None,
 ) -> Follower[T]:
     """Return what keeps a process's releases as the store says."""
     return Follower(
-        rollouts,
+        store,
         loader(settings),
         prepare=prepare,
         retire=retire,
@@ -326,10 +227,7 @@ async def _follow_specs(follow: Follower[ProductSpec], specs: ReleasedSpecs) -> 
 
 async def follow_releases(settings: Settings) -> AsyncIterator[Sequence[Arms[Manifest]]]:
     """Yield the manifests of the live releases now and after each change, for the edge."""
-    client = connect(settings.store_url)
-    try:
-        follow = follower(settings, ValkeyRollouts(client), "edge", prepare=lambda release: release.manifest)
+    async with rollouts(settings) as store:
+        follow = follower(settings, store, "edge", prepare=lambda release: release.manifest)
         async for serving in follow.changes():
             yield [serving[name] for name in sorted(serving)]
-    finally:
-        await client.aclose()

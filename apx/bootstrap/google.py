@@ -1,0 +1,119 @@
+"""The stores on Google Cloud, or on its emulators where their addresses stand in the environment."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from functools import cache
+
+from google.api_core.exceptions import Conflict as AlreadyThere
+from google.cloud.storage import Bucket
+
+from apx.backends.gcp import firestore, names, pubsub
+from apx.backends.gcp.blobs import GcsBlobs
+from apx.backends.gcp.bus import JournaledBus
+from apx.backends.gcp.connection import unavailable
+from apx.backends.gcp.documents import Documents
+from apx.backends.gcp.journal import Journal
+from apx.backends.gcp.keys import FirestoreKeys
+from apx.backends.gcp.objects import open_bucket
+from apx.backends.gcp.releases import GcsReleaseStore
+from apx.backends.gcp.results import JournaledResults
+from apx.backends.gcp.rollouts import FirestoreRollouts
+from apx.backends.valkey.bus import ValkeyBus
+from apx.backends.valkey.connection import connect
+from apx.backends.valkey.counts import ValkeyCounts
+from apx.backends.valkey.leases import ValkeyLeases
+from apx.backends.valkey.notices import Notices
+from apx.backends.valkey.results import ValkeyResults
+from apx.bootstrap.stores import Backends
+from apx.catalog.model import Catalog
+from apx.clock import SystemClock
+from apx.errors import Misconfigured, Unavailable
+from apx.release.store import ReleaseStore
+from apx.rollout.active import RolloutStore
+from apx.settings import Settings
+
+WARM_TRIES = 10
+
+
+@asynccontextmanager
+async def backends(settings: Settings, lease_s: float) -> AsyncIterator[Backends]:
+    """Connect to Pub/Sub, Firestore, Cloud Storage and the Valkey of this region; close them at the end."""
+    project, region = _place(settings)
+    client, store = connect(settings.store_url), firestore.connect(project, names.database(region))
+    async with pubsub.connect(region) as clients:
+        notices = Notices(client)
+        lanes = ValkeyBus(client, notices=notices, lease_s=lease_s, journaled=True)
+        documents = Documents(store, SystemClock())
+        cache = ValkeyResults(client, notices=notices, journaled=True)
+        results = JournaledResults(cache, documents, lanes.recovering)
+        bus = JournaledBus(lanes, Journal(clients, project, region), documents, results)
+        try:
+            yield Backends(
+                keys=FirestoreKeys(store),
+                rollouts=FirestoreRollouts(store),
+                bus=bus,
+                results=results,
+                blobs=GcsBlobs(_bucket(project, region)),
+                releases=release_store(settings),
+                counts=ValkeyCounts(client),
+                leases=ValkeyLeases(client),
+            )
+        finally:
+            await bus.aclose()
+            await results.aclose()
+            await client.aclose()
+            await firestore.close(store)
+
+
+@asynccontextmanager
+async def rollouts(settings: Settings) -> AsyncIterator[RolloutStore]:
+    """Connect to what is live."""
+    project, region = _place(settings)
+    store = firestore.connect(project, names.database(region))
+    try:
+        yield FirestoreRollouts(store)
+    finally:
+        await firestore.close(store)
+
+
+def release_store(settings: Settings) -> ReleaseStore:
+    """Return where releases are kept."""
+    return GcsReleaseStore(_bucket(*_place(settings)))
+
+
+async def furnish(settings: Settings, catalog: Catalog) -> None:
+    """Make on emulators what the stacks make in the cloud: each asynchronous product's journal, and the bucket."""
+    project, region = _place(settings)
+    with unavailable("making the bucket"), suppress(AlreadyThere):
+        await asyncio.to_thread(_bucket(project, region).create)
+    async with pubsub.connect(region) as clients:
+        journal = Journal(clients, project, region)
+        for name, product in catalog.products.items():
+            if product.spec.mode == "async":
+                await journal.create(name)
+    await _warm(settings)
+
+
+async def _warm(settings: Settings) -> None:
+    """Ask a Firestore that has just started until it answers: its first answers take seconds, and many will ask."""
+    async with rollouts(settings) as store:
+        for _ in range(WARM_TRIES):
+            with suppress(Unavailable):
+                await store.read()
+                await store.history("nothing")
+                return
+
+
+@cache
+def _bucket(project: str, region: str) -> Bucket:
+    return open_bucket(project, names.bucket(project, region))
+
+
+def _place(settings: Settings) -> tuple[str, str]:
+    for name in ("gcp_project", "gcp_region"):
+        if not getattr(settings, name):
+            raise Misconfigured(f"APX_BACKENDS=gcp needs APX_{name.upper()}")
+    return settings.gcp_project, settings.gcp_region

@@ -1,0 +1,123 @@
+"""Which stores a process has: Valkey and files, or Google's: Pub/Sub, Firestore, Cloud Storage."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from apx.admission.keys import KeyStore
+from apx.backends.files.blobs import FileBlobs
+from apx.backends.files.releases import FileReleaseStore
+from apx.backends.files.signing import KeyFolder, ensure_secret, read_secret, read_trusted
+from apx.backends.valkey.bus import LEASE_S, ValkeyBus
+from apx.backends.valkey.connection import connect
+from apx.backends.valkey.counts import ValkeyCounts
+from apx.backends.valkey.keys import ValkeyKeys
+from apx.backends.valkey.leases import ValkeyLeases
+from apx.backends.valkey.notices import Notices
+from apx.backends.valkey.results import ValkeyResults
+from apx.backends.valkey.rollouts import ValkeyRollouts
+from apx.release.signing import Signer
+from apx.release.store import ReleaseStore
+from apx.requests.ports import BlobStore, Bus, ResultStore
+from apx.rollout.active import Leases, RolloutStore
+from apx.rollout.counts import CountStore
+from apx.settings import Settings
+
+
+class Backends(msgspec.Struct, frozen=True):
+    """Everything outside this process, behind its ports."""
+
+    keys: KeyStore
+    rollouts: RolloutStore
+    bus: Bus
+    results: ResultStore
+    blobs: BlobStore
+    releases: ReleaseStore
+    counts: CountStore
+    leases: Leases
+
+
+@asynccontextmanager
+async def backends(settings: Settings, *, lease_s: float = LEASE_S) -> AsyncIterator[Backends]:
+    """Connect to the stores; close the connections at the end. A silent worker loses its lanes after `lease_s`."""
+    if settings.backends == "gcp":
+        from apx.bootstrap import google  # noqa: PLC0415 -- half a second and 60 MB that only Google's clients need
+
+        async with google.backends(settings, lease_s) as opened:
+            yield opened
+        return
+    client = connect(settings.store_url)
+    notices = Notices(client)
+    bus, results = ValkeyBus(client, notices=notices, lease_s=lease_s), ValkeyResults(client, notices=notices)
+    try:
+        yield Backends(
+            keys=ValkeyKeys(client),
+            rollouts=ValkeyRollouts(client),
+            bus=bus,
+            results=results,
+            blobs=FileBlobs(settings.home / "blobs"),
+            releases=release_store(settings),
+            counts=ValkeyCounts(client),
+            leases=ValkeyLeases(client),
+        )
+    finally:
+        await bus.aclose()
+        await results.aclose()
+        await client.aclose()
+
+
+@asynccontextmanager
+async def rollouts(settings: Settings) -> AsyncIterator[RolloutStore]:
+    """Connect to what is live, for a process that needs nothing else."""
+    if settings.backends == "gcp":
+        from apx.bootstrap import google  # noqa: PLC0415 -- as above
+
+        async with google.rollouts(settings) as opened:
+            yield opened
+        return
+    client = connect(settings.store_url)
+    try:
+        yield ValkeyRollouts(client)
+    finally:
+        await client.aclose()
+
+
+def release_store(settings: Settings) -> ReleaseStore:
+    """Return where releases are kept."""
+    if settings.backends == "gcp":
+        from apx.bootstrap import google  # noqa: PLC0415 -- as above
+
+        return google.release_store(settings)
+    return FileReleaseStore(settings.home / "releases")
+
+
+def signer(settings: Settings) -> Signer:
+    """Return what signs releases: the key in Cloud KMS, else the pair in the home. Raises `Misconfigured`."""
+    if settings.gcp_signing_key:
+        from apx.backends.gcp.signing import open_signer  # noqa: PLC0415 -- as above
+
+        return open_signer(settings.gcp_signing_key)
+    return key_folder(settings).signer()
+
+
+def trusted(settings: Settings) -> dict[str, Ed25519PublicKey]:
+    """Return the keys that releases are trusted by: the folder given, else the home's. Raises `Misconfigured`."""
+    return key_folder(settings).trusted() if settings.trusted_keys is None else read_trusted(settings.trusted_keys)
+
+
+def key_folder(settings: Settings) -> KeyFolder:
+    """Return the home's folder of signing keys, with a pair in it."""
+    folder = KeyFolder(settings.home / "keys")
+    folder.ensure()
+    return folder
+
+
+def secret(settings: Settings, name: str) -> bytes:
+    """Return one of the installation's secrets: from the folder given, else the home's, made on first use."""
+    if settings.secrets is None:
+        return ensure_secret(settings.home / "keys" / name)
+    return read_secret(settings.secrets / name)
