@@ -48,7 +48,7 @@ async def backends(settings: Settings, lease_s: float) -> AsyncIterator[Backends
         lanes = ValkeyBus(client, notices=notices, lease_s=lease_s, journaled=True)
         documents = Documents(store, SystemClock())
         cache = ValkeyResults(client, notices=notices, journaled=True)
-        results = JournaledResults(cache, documents, lanes.recovering)
+        results = JournaledResults(cache, documents)
         bus = JournaledBus(lanes, Journal(clients, project, region), documents, results)
         try:
             yield Backends(

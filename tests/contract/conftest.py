@@ -251,7 +251,7 @@ async def on_google(client: Valkey, *, recovery_s: float = 0.0) -> AsyncIterator
         for product in ("orders", "other", "tickets"):
             await journal.create(product)
         lanes = ValkeyBus(client, journaled=True, recovery_s=recovery_s)
-        results = JournaledResults(ValkeyResults(client, journaled=True), documents, lanes.recovering)
+        results = JournaledResults(ValkeyResults(client, journaled=True), documents)
 
         def another() -> JournaledBus:
             lanes = ValkeyBus(client, lease_s=LEASE_S, idle_s=0.05, journaled=True, recovery_s=recovery_s)

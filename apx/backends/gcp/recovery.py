@@ -64,6 +64,7 @@ class Holder:
         self._documents = documents
         self._held: dict[str, Entry] = {}
         self._extended = 0.0
+        self._looking = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self, look_every_s: float) -> None:
@@ -79,7 +80,10 @@ class Holder:
     async def _read(self) -> None:
         while True:
             try:
-                self.hold(await self._journal.read(self._product))
+                entries = await self._journal.read(self._product)
+                self.hold(entries)
+                if "no" in await self._lanes.known([entry.envelope for entry in entries]):
+                    await self.look()  # with all that is held: an older one of a lane goes first
             except Misconfigured:  # a synchronous product has none; who misses one says so when something is accepted
                 await asyncio.sleep(ABSENT_S)
             except ApxError as error:
@@ -110,9 +114,10 @@ class Holder:
 
         Raises `Unavailable`; what was not done is done the next time.
         """
-        held = sorted(self._held.values(), key=lambda entry: entry.published)
-        for at in range(0, len(held), MOST_ENTRIES):
-            await self._look_at(held[at : at + MOST_ENTRIES])
+        async with self._looking:
+            held = sorted(self._held.values(), key=lambda entry: entry.published)
+            for at in range(0, len(held), MOST_ENTRIES):
+                await self._look_at(held[at : at + MOST_ENTRIES])
         now = asyncio.get_running_loop().time()
         if now - self._extended >= ACK_DEADLINE_S / 2:
             self._extended = now

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Literal
 
@@ -15,11 +15,9 @@ from apx.requests.model import Event, Progress, Result
 class JournaledResults:
     """The results that one process reads and writes."""
 
-    def __init__(self, cache: ValkeyResults, documents: Documents, recovering: Callable[[], Awaitable[bool]]) -> None:
-        """`recovering` says whether there may be requests that only the journal knows."""
+    def __init__(self, cache: ValkeyResults, documents: Documents) -> None:
         self._cache = cache
         self._documents = documents
-        self._recovering = recovering
 
     async def get(self, request_id: str) -> Result | Progress | None:
         """Return the result, else the progress, else None."""
@@ -66,6 +64,4 @@ class JournaledResults:
         stored = await self._documents.result(request_id)
         if stored is not None:
             await self.remember(stored)
-        elif await self._recovering():
-            raise Unavailable(f"{request_id}: the lanes are new; what the journal has may not be in them yet")
         return stored

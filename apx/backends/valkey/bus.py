@@ -85,7 +85,6 @@ class ValkeyBus:
         self._settle = Script(client, "settle", prelude="lanes", log=log)
         self._extend = Script(client, "extend", prelude="lanes")
         self._known = Script(client, "known", prelude="lanes")
-        self._age = Script(client, "age", prelude="lanes")
         self._producer = secrets.token_hex(8)
         self._batches = 0
         self._publishing: Batcher[tuple[bytes | str | int, ...], Published] = Batcher(
@@ -113,10 +112,6 @@ class ValkeyBus:
             return []
         args = [part for envelope in envelopes for part in (envelope.id, _lane(envelope))]
         return [_KNOWN[answer] for answer in await self._known.repeat(*args)]
-
-    async def recovering(self) -> bool:
-        """Say whether the journal may have requests of any lane that this store does not know. Raises `Unavailable`."""
-        return int(await self._age.repeat()) < self._recovery_ms
 
     async def receive(self, worker: str, products: Sequence[ProductBounds], room: int) -> list[Delivery]:
         """Take up to `room` deliveries; waits up to `idle_s` when there are none."""

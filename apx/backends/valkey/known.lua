@@ -5,7 +5,7 @@ for at = 1, #ARGV, 2 do
   if call('EXISTS', RESULT .. ARGV[at]) == 1 then
     known[#known + 1] = 2
   else
-    known[#known + 1] = queued and 1 or 0
+    known[#known + 1] = queued and queued ~= 'w' and 1 or 0
     if queued == 'j' then call('SET', BEHIND .. ARGV[at + 1], '', 'PX', BEHIND_MS) end
   end
 end

@@ -12,7 +12,7 @@
 --   apx:q:inflight, :depth HASH of counts by P and P:O; a field is gone at 0
 --   apx:q:running          HASH id -> `started_ms:attempt` (0: it waits for the next attempt)
 -- Where a journal keeps the requests too, and may offer again what this store has lost:
---   apx:q:id:ID            ID was queued: by its router, or (`j`) from the journal
+--   apx:q:id:ID            ID was queued: by its router, or (`j`) from the journal; `w`: it is still there
 --   apx:q:born             since when (ms) this store has had its data
 --   apx:q:behind:P:O:L     the lane has requests that only the journal has: what is new comes behind them, from there
 --   apx:res:ID             `fence LF msgpack`: the result; fence 0 for one from outside a delivery

@@ -26,7 +26,8 @@ local function full(owned, bound)
 end
 
 local function known(id)
-  return call('EXISTS', KNOWN .. id) == 1 or call('EXISTS', RESULT .. id) == 1
+  local queued = call('GET', KNOWN .. id)
+  return queued and queued ~= 'w' or call('EXISTS', RESULT .. id) == 1
 end
 
 local new = nil
@@ -43,7 +44,10 @@ for at = 4, #ARGV, 11 do
   local from_journal = ARGV[at + 10] == 'j'
   local outcome = name ~= '' and repeated('apx:idem:' .. name, id, fingerprint)
   if not outcome and known_ms > 0 and known(id) then outcome = 'd' .. id end
-  if not outcome and known_ms > 0 and not from_journal and behind(lane) then outcome = 'n' end
+  if not outcome and known_ms > 0 and not from_journal and behind(lane) then
+    outcome = 'n'
+    call('SET', KNOWN .. id, 'w', 'PX', known_ms)
+  end
   if not outcome and full(owned, tonumber(ARGV[at + 8])) then outcome = 'b' end
   if not outcome then
     outcome = 'a'

@@ -3,6 +3,8 @@ local found = {}
 for _, id in ipairs(ARGV) do
   local result = call('GET', RESULT .. id)
   found[#found + 1] = result
-  found[#found + 1] = not result and call('HGET', RUNNING, id)
+  local progress = not result and call('HGET', RUNNING, id)
+  if not result and not progress and call('EXISTS', KNOWN .. id) == 1 then progress = '0:0' end
+  found[#found + 1] = progress
 end
 return found

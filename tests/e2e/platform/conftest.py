@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -14,18 +15,15 @@ from tests.e2e.platform.client import Client
 
 
 @pytest.fixture(scope="session")
-def home() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="apx-")).resolve()
-    yield folder
-    shutil.rmtree(folder)
-
-
-@pytest.fixture(scope="session")
-def platform(home: Path) -> Iterator[Platform]:
+def platform(request: pytest.FixtureRequest) -> Iterator[Platform]:
+    """Return the platform; on Google's emulators for the tests that ask for `gcp`."""
+    home = Path(tempfile.mkdtemp(prefix="apx-")).resolve()
+    backends: Literal["local", "gcp"] = getattr(request, "param", "local")
     everything = {"APX_TRACE_SAMPLE_PERCENT": "100", "APX_EDGE_LOG_SAMPLE_PERCENT": "100", "APX_LOG_LEVEL": "debug"}
     patient = {"APX_EDGE_ADMIT_TIMEOUT_S": "8"}  # a busy machine may stand still for over a second
-    with Platform.start(isolated(home), env=everything | patient) as platform:
+    with Platform.start(isolated(home, backends=backends), env=everything | patient) as platform:
         yield platform
+    shutil.rmtree(home)
 
 
 @pytest.fixture(scope="session")

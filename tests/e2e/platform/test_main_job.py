@@ -7,18 +7,20 @@ import json
 import time
 from collections.abc import Callable, Coroutine
 from functools import partial
-from pathlib import Path
 
 import httpx
 import pytest
 
 from apx import bootstrap
-from apx.local.platform import Platform
-from apx.settings import Settings
+from apx.local.platform import Platform, environment_of
 from examples.demo_issuer.tokens import sign_token
 from tests.e2e.platform.client import ORDER, Client, eventually, received
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.timeout(300),
+    pytest.mark.parametrize("platform", ["local", "gcp"], indirect=True),
+]
 
 
 def person(subject: str) -> str:
@@ -205,7 +207,8 @@ def test_metrics_of_router_and_worker_are_there(acme: Client, platform: Platform
     assert "apx_worker_results_total" in worker
 
 
-def test_nothing_that_was_written_holds_a_key_or_a_body(acme: Client, platform: Platform, home: Path) -> None:
+def test_nothing_that_was_written_holds_a_key_or_a_body(acme: Client, platform: Platform) -> None:
+    home = platform.home
     canary = "canary-7f3a91c04e"
     accepted = acme.order({**ORDER, "item": canary}, authorization=f"Bearer {platform.keys['acme']}")
     acme.finished(accepted.headers["location"])
@@ -232,10 +235,11 @@ def test_what_backends_of_both_modes_answered_is_counted(acme: Client, platform:
     acme.get("/forecast/paris")
 
     async def answers(product: str) -> int:
-        async with bootstrap.backends(Settings(home=platform.home)) as outside:
-            now_ms = await outside.rollouts.now_ms()
-            counted = await outside.counts.read(product, now_ms - 600_000, now_ms + 1_000)
-            return sum(counts.answers for counts in counted.by.values())
+        with environment_of(platform.settings):
+            async with bootstrap.backends(platform.settings) as outside:
+                now_ms = await outside.rollouts.now_ms()
+                counted = await outside.counts.read(product, now_ms - 600_000, now_ms + 1_000)
+                return sum(counts.answers for counts in counted.by.values())
 
     for product in ("orders", "forecast"):
         assert eventually(partial(_positive, answers, product)), product
