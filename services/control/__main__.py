@@ -52,7 +52,7 @@ async def serve(settings: ControlSettings) -> None:
             access_log=False,
             log_config=None,
             server_header=False,
-            timeout_graceful_shutdown=5,
+            timeout_graceful_shutdown=settings.drain_s,
         )
         beside = [asyncio.create_task(watch_lanes(backends.bus)), asyncio.create_task(clear_blobs(backends.blobs))]
         # Once it has stopped, uvicorn raises the signal that stopped it again; the default would end the process there.
