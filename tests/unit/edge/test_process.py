@@ -48,8 +48,6 @@ def test_draining_an_edge_that_is_not_there_is_no_fault(tmp_path: Path, monkeypa
 def test_a_drain_says_what_is_wrong_with_its_settings(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
     monkeypatch.setenv("APX_EDGE_PORT", "no")
     assert drain([]) != 0
     assert "APX_EDGE_PORT='no'" in capsys.readouterr().err
