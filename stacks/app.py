@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cdktf import App
@@ -9,7 +10,9 @@ from cdktf import App
 from stacks.encryption import Encryption
 from stacks.environment import Environment
 from stacks.identity import Identity
+from stacks.namespace import HasCluster
 from stacks.network import Network
+from stacks.workloads import HasStores, Workloads
 
 
 def synthesise(environment: Environment, out: Path) -> None:
@@ -19,3 +22,20 @@ def synthesise(environment: Environment, out: Path) -> None:
     Encryption(app, environment, identity)
     Network(app, environment)
     app.synth()
+
+
+def run_workloads(
+    app: App,
+    environment: Environment,
+    identity: Identity,
+    clusters: Mapping[str, HasCluster],
+    data: HasStores,
+    *,
+    products: Sequence[str],
+) -> None:
+    """Run everything in the cluster of each region, by its name: after the stacks of the clusters and of the data.
+
+    `products` are the asynchronous ones.
+    """
+    for region in environment.regions:
+        Workloads(app, environment, region, identity, clusters[region.name], data, products=products)

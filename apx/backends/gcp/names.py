@@ -12,6 +12,11 @@ SECRETS = ("receipts", "arms", "admin-token", "control-tokens")
 """Secrets that all processes of an installation share, each a file of this name in the folder `keys` of the home."""
 
 
+def secret(name: str) -> str:
+    """Return the secret of Secret Manager behind one of `SECRETS`."""
+    return f"apx-{name}"
+
+
 def requests_topic(region: str, product: str) -> str:
     """Return the topic, and the subscription, of the requests of an asynchronous product."""
     return f"apx-{region}-requests-{product}"
