@@ -9,7 +9,7 @@ from stacks.providers import PACKAGES, import_by_module
 for _package in PACKAGES:  # before any module of theirs is imported
     import_by_module(_package)
 
-# jsii unpacks 50 MB of JavaScript at each start unless it may keep it. Its Node is the locked one: it warns of any
-# that it was not tested with.
+# jsii unpacks 50 MB of JavaScript at each start unless it may keep it. Its Node is the locked one: it warns aloud of
+# any that it was not tested with.
 os.environ.setdefault("JSII_RUNTIME_PACKAGE_CACHE", "enabled")
 os.environ.setdefault("JSII_NODE", str(Path(sys.executable).with_name("node")))

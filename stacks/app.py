@@ -2,40 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cdktf import App
 
+from apx.catalog.load import load_catalog
+from stacks.artifacts import Artifacts
+from stacks.cluster import Cluster
+from stacks.data import Data
+from stacks.edge import Edge
 from stacks.encryption import Encryption
 from stacks.environment import Environment
 from stacks.identity import Identity
-from stacks.namespace import HasCluster
+from stacks.messaging import Messaging
 from stacks.network import Network
-from stacks.workloads import HasStores, Workloads
+from stacks.observability import Observability
+from stacks.provenance import Provenance
+from stacks.workloads import Workloads
+
+GITOPS = Path(__file__).resolve().parents[1] / "gitops"
 
 
 def synthesise(environment: Environment, out: Path) -> None:
     """Write the Terraform JSON of every stack to `out/stacks/<stack>/cdk.tf.json`."""
     app = App(outdir=str(out))
     identity = Identity(app, environment)
-    Encryption(app, environment, identity)
-    Network(app, environment)
-    app.synth()
-
-
-def run_workloads(
-    app: App,
-    environment: Environment,
-    identity: Identity,
-    clusters: Mapping[str, HasCluster],
-    data: HasStores,
-    *,
-    products: Sequence[str],
-) -> None:
-    """Run everything in the cluster of each region, by its name: after the stacks of the clusters and of the data.
-
-    `products` are the asynchronous ones.
-    """
+    encryption = Encryption(app, environment, identity)
+    network = Network(app, environment)
+    data = Data(app, environment, identity, network, encryption)
+    Artifacts(app, environment, identity, encryption)
+    catalog = load_catalog(GITOPS)
+    Messaging(app, environment, identity, encryption, data=data, catalog=catalog)
+    Provenance(app, environment, identity)
     for region in environment.regions:
-        Workloads(app, environment, region, identity, clusters[region.name], data, products=products)
+        cluster = Cluster(app, environment, region, identity, network, encryption)
+        Workloads(app, environment, region, identity, cluster, data, catalog=catalog)
+    edge = Edge(app, environment, identity, network)
+    Observability(app, environment, edge)
+    app.synth()

@@ -69,7 +69,7 @@ def _spec(pod: Pod, image: str) -> k8s.DeploymentV1SpecTemplateSpec:
         service_account_name=pod.account,
         # Google's APIs are reached as the Google account, by the metadata server; nothing here calls Kubernetes.
         automount_service_account_token=False,
-        enable_service_links=False,  # they would be variables that begin as ours do, APX_…
+        enable_service_links=False,  # nobody finds another by these variables
         termination_grace_period_seconds=pod.grace_s,
         security_context=k8s.DeploymentV1SpecTemplateSpecSecurityContext(
             run_as_non_root=True,

@@ -60,11 +60,6 @@ class Region(Spec, frozen=True, kw_only=True):
         return list(self.addresses.subnets(new_prefix=20))[1]
 
     @property
-    def control_plane(self) -> IPv4Network:
-        """Return the addresses of the cluster's control plane, a /28."""
-        return next(list(self.addresses.subnets(new_prefix=20))[2].subnets(new_prefix=28))
-
-    @property
     def pods(self) -> IPv4Network:
         """Return the addresses of pods, a /14."""
         return list(self.addresses.subnets(new_prefix=14))[1]
@@ -110,7 +105,6 @@ class Data(Spec, frozen=True, kw_only=True):
 
     delete_protection: bool = True
     backup_retention_days: Annotated[int, Meta(ge=1, le=98)] = 14
-    valkey_shards: Annotated[int, Meta(ge=1, le=64)] = 1
     valkey_replicas: Annotated[int, Meta(ge=0, le=5)] = 1
     valkey_node_type: Literal["SHARED_CORE_NANO", "STANDARD_SMALL", "HIGHMEM_MEDIUM", "HIGHMEM_XLARGE"] = (
         "STANDARD_SMALL"

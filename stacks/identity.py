@@ -24,7 +24,7 @@ from stacks.stack import ApxStack
 
 APIS = (
     *("artifactregistry", "bigquery", "binaryauthorization", "certificatemanager", "cloudkms", "compute"),
-    *("container", "firestore", "gkebackup", "iam", "iamcredentials", "iap"),
+    *("container", "containeranalysis", "containerscanning", "firestore", "gkebackup", "iam", "iamcredentials", "iap"),
     *("logging", "memorystore", "monitoring", "networkconnectivity", "pubsub"),
     *("secretmanager", "storage", "sts"),
 )
@@ -57,12 +57,13 @@ PROJECT_ROLES: Mapping[str, tuple[str, ...]] = {
     "planner": ("roles/viewer", "roles/iam.securityReviewer"),
     "deployer": (
         *("roles/artifactregistry.admin", "roles/bigquery.admin", "roles/binaryauthorization.policyEditor"),
+        *("roles/binaryauthorization.attestorsEditor", "roles/containeranalysis.editor"),
         *("roles/certificatemanager.owner", "roles/cloudkms.admin", "roles/compute.admin", "roles/container.admin"),
         *("roles/datastore.owner", "roles/gkebackup.admin", "roles/iam.serviceAccountAdmin", "roles/iap.admin"),
         *("roles/iam.serviceAccountUser", "roles/iam.workloadIdentityPoolAdmin", "roles/logging.configWriter"),
         *("roles/memorystore.admin", "roles/monitoring.admin", "roles/networkconnectivity.consumerNetworkAdmin"),
         *("roles/pubsub.admin", "roles/resourcemanager.projectIamAdmin", "roles/secretmanager.admin"),
-        *("roles/serviceusage.serviceUsageAdmin", "roles/storage.admin"),
+        *("roles/iam.roleAdmin", "roles/serviceusage.serviceUsageAdmin", "roles/storage.admin"),
     ),
 }
 """Roles on the project. What a workload needs of one resource is granted by the stack that has the resource."""

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
-from cdktf_cdktf_provider_google.container_cluster import ContainerCluster
 from cdktf_cdktf_provider_google.data_google_client_config import DataGoogleClientConfig
 from cdktf_cdktf_provider_kubernetes.namespace_v1 import NamespaceV1, NamespaceV1Metadata
 from cdktf_cdktf_provider_kubernetes.provider import KubernetesProvider
 from constructs import Construct
 
+from stacks.cluster import Cluster
 from stacks.environment import Environment
 from stacks.identity import NAMESPACE
 from stacks.stack import ApxStack
@@ -20,16 +18,10 @@ https://kubernetes.io/docs/concepts/security/pod-security-standards"""
 SET_BY_GKE = [r"^cloud\.google\.com/neg-status$", r"^autopilot\.gke\.io/"]
 
 
-class HasCluster(Protocol):
-    """The stack of a region's cluster."""
-
-    cluster: ContainerCluster
-
-
 class NamespaceStack(ApxStack):
     """A stack with a `namespace`; whoever names it by this comes after it."""
 
-    def __init__(self, scope: Construct, environment: Environment, name: str, cluster: HasCluster) -> None:
+    def __init__(self, scope: Construct, environment: Environment, name: str, cluster: Cluster) -> None:
         super().__init__(scope, environment, name)
         # The control plane by its name, which anybody's roots vouch for: no certificate of the cluster's own. The
         # address that the cluster's certificate is for answers to nobody, unless the environment names networks.

@@ -57,14 +57,24 @@ def by_backlog(subscriptions: Sequence[str], per_pod: int) -> list[Metric]:
     """Measure what waits in all of these subscriptions together: the workers serve them all."""
     if not subscriptions:
         return []
-    which = k8s.HorizontalPodAutoscalerV2SpecMetricExternalMetricSelectorMatchExpressions(
-        key=SUBSCRIPTION, operator="In", values=list(subscriptions)
-    )
-    selector = k8s.HorizontalPodAutoscalerV2SpecMetricExternalMetricSelector(match_expressions=[which])
-    metric = k8s.HorizontalPodAutoscalerV2SpecMetricExternalMetric(name=BACKLOG, selector=[selector])
+    metric = k8s.HorizontalPodAutoscalerV2SpecMetricExternalMetric(name=BACKLOG, selector=[_one_of(subscriptions)])
     target = k8s.HorizontalPodAutoscalerV2SpecMetricExternalTarget(type="AverageValue", average_value=str(per_pod))
     external = k8s.HorizontalPodAutoscalerV2SpecMetricExternal(metric=metric, target=target)
     return [Metric(type="External", external=external)]
+
+
+def _one_of(subscriptions: Sequence[str]) -> k8s.HorizontalPodAutoscalerV2SpecMetricExternalMetricSelector:
+    """Select subscriptions; a single one by its label, as the adapter leaves a lone value of `In` without its quotes.
+
+    (GoogleCloudPlatform/k8s-stackdriver, custom-metrics-stackdriver-adapter/pkg/adapter/translator/query_builder.go)
+    """
+    select = k8s.HorizontalPodAutoscalerV2SpecMetricExternalMetricSelector
+    if len(subscriptions) == 1:
+        return select(match_labels={SUBSCRIPTION: subscriptions[0]})
+    any_of = k8s.HorizontalPodAutoscalerV2SpecMetricExternalMetricSelectorMatchExpressions(
+        key=SUBSCRIPTION, operator="In", values=list(subscriptions)
+    )
+    return select(match_expressions=[any_of])
 
 
 def _behavior() -> k8s.HorizontalPodAutoscalerV2SpecBehavior:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Any
 
 from cdktf import Fn, TerraformVariable, TerraformVariableValidationConfig
 from cdktf_cdktf_provider_google.memorystore_instance import MemorystoreInstance
@@ -20,11 +20,15 @@ from cdktf_cdktf_provider_kubernetes.service_v1 import (
 from constructs import Construct
 
 from apx.backends.gcp import names
+from apx.catalog.model import Catalog
 from services.worker.settings import WorkerSettings
+from stacks.cluster import Cluster
+from stacks.data import Data
 from stacks.deployments import CA_FOLDER, VALKEY_CA, VALKEY_CA_FILE, deployment
+from stacks.edge import CONTROL_NEG, EDGE_NEG
 from stacks.environment import Environment, Region
 from stacks.identity import WORKLOADS, Identity
-from stacks.namespace import HasCluster, NamespaceStack
+from stacks.namespace import NamespaceStack
 from stacks.network import CONTROL_PORT, EDGE_PORT
 from stacks.network_policies import VALKEY_PORT, network_policies
 from stacks.pods import Pod
@@ -32,24 +36,14 @@ from stacks.processes import pods
 from stacks.scaling import autoscaler, by_backlog, by_processor
 from stacks.variables import tell
 
-PUBLISHED = {"edge": EDGE_PORT, "control": CONTROL_PORT}
-"""What load balancers reach: each as the network endpoint group `apx-<name>` of every zone."""
+PUBLISHED = {"edge": (EDGE_PORT, EDGE_NEG), "control": (CONTROL_PORT, CONTROL_NEG)}
+"""What load balancers reach, each as a network endpoint group of every zone."""
 SCRAPED_EVERY = "30s"
 IMAGE = r"^[a-z0-9.-]+(/[a-z0-9._-]+)+@sha256:[0-9a-f]{64}$"
 
 
-class HasStores(Protocol):
-    """The stack of what keeps data."""
-
-    valkeys: Mapping[str, MemorystoreInstance]
-
-    def valkey_address(self, region: Region) -> str:
-        """Return the address of a region's Valkey."""
-        ...
-
-
 class Workloads(NamespaceStack):
-    """Every pod of a region, under one image; `products` are the asynchronous ones, whose requests the workers take."""
+    """Every pod of a region, under one image; the workers take the requests of the catalog's asynchronous products."""
 
     def __init__(  # noqa: PLR0917 -- it stands on three stacks
         self,
@@ -57,10 +51,10 @@ class Workloads(NamespaceStack):
         environment: Environment,
         region: Region,
         identity: Identity,
-        cluster: HasCluster,
-        data: HasStores,
+        cluster: Cluster,
+        data: Data,
         *,
-        products: Sequence[str],
+        catalog: Catalog,
     ) -> None:
         super().__init__(scope, environment, f"workloads-{region.name}", cluster)
         self.region = region
@@ -74,9 +68,9 @@ class Workloads(NamespaceStack):
             self._secrets(pod)
             self._measure(pod)
             deployment(self, pod, image, after=closed)
-        for name, port in PUBLISHED.items():
-            self._publish(name, port)
-        self._scale([names.requests_topic(region.name, product) for product in sorted(products)])
+        for name, (port, group) in PUBLISHED.items():
+            self._publish(name, port, group)
+        self._scale(catalog)
 
     def _account(self, name: str, identity: Identity) -> None:
         """Make the account by which pods act as the Google account of its name."""
@@ -150,9 +144,9 @@ class Workloads(NamespaceStack):
         metadata = {"name": name, "namespace": self.namespace}
         Manifest(self, id_, manifest={"apiVersion": kind[0], "kind": kind[1], "metadata": metadata, "spec": spec})
 
-    def _publish(self, name: str, port: int) -> None:
+    def _publish(self, name: str, port: int, group: str) -> None:
         (pod,) = (pod for pod in self.pods if pod.name == name)
-        groups = {"exposed_ports": {str(port): {"name": f"apx-{name}"}}}
+        groups = {"exposed_ports": {str(port): {"name": group}}}
         ServiceV1(
             self,
             f"service-{name}",
@@ -166,7 +160,9 @@ class Workloads(NamespaceStack):
             ),
         )
 
-    def _scale(self, subscriptions: Sequence[str]) -> None:
+    def _scale(self, catalog: Catalog) -> None:
+        products = sorted(name for name, product in catalog.products.items() if product.spec.mode == "async")
+        subscriptions = [names.requests_topic(self.region.name, product) for product in products]
         bounds = self.environment.workloads
         held = tell(WorkerSettings, {}).settings.concurrency
         autoscaler(self, "edge", bounds.edge, by_processor("envoy", "router"))

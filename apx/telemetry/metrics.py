@@ -125,6 +125,15 @@ PUBLISH_FAILURES = Counter(
     (Label("cause", ("unavailable", "timeout", "full", "internal")),),
     registry=REGISTRY,
 )
+JOURNAL_RECOVERED = Counter(
+    "apx_journal_recovered_total",
+    "Requests that the lanes had lost and the journal offered again.",
+    (PRODUCT,),
+    registry=REGISTRY,
+)
+JOURNAL_FAILURES = Counter(
+    "apx_journal_failures_total", "Times that a journal could not be read.", (PRODUCT,), registry=REGISTRY
+)
 RESPONSES = Counter("apx_responses_total", "Answers to clients.", (PRODUCT, STATUS_CLASS), registry=REGISTRY)
 STREAMS_OPEN = Gauge(
     "apx_streams_open",

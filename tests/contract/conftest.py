@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import secrets
 import signal
 import socket
 import subprocess
 import tempfile
 import time
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import msgspec
 import pytest
+from google.cloud.firestore import AsyncClient, Client
+from google.cloud.storage import Bucket
 from valkey.asyncio import Valkey
 
-from apx.backends.gcp import emulators
+from apx.backends.gcp import emulators, firestore, pubsub
+from apx.backends.gcp.bus import JournaledBus
+from apx.backends.gcp.documents import Documents
+from apx.backends.gcp.journal import Journal
+from apx.backends.gcp.objects import open_bucket
+from apx.backends.gcp.results import JournaledResults
 from apx.backends.memory.bus import MemoryBus
 from apx.backends.memory.results import MemoryResults
 from apx.backends.valkey.bus import ValkeyBus
@@ -106,6 +116,9 @@ class Emulator:
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(0.05)
 
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
     def stop(self) -> None:
         self._process.kill()
         self._process.wait()
@@ -123,19 +136,22 @@ def _free_port() -> int:
 
 
 @contextmanager
-def _emulated(name: str, command: Callable[[int], list[str]], address: str) -> Iterator[None]:
+def _emulated(name: str, command: Callable[[int], list[str]], address: str) -> Iterator[Emulator]:
     """Start an emulator, and let the clients that are made meanwhile find it."""
     port = _free_port()
     with tempfile.TemporaryDirectory(prefix="apx-") as folder, pytest.MonkeyPatch.context() as environment:
         emulator = Emulator(command(port), Path(folder) / "log", port)
         environment.setenv(name, address.format(port))
-        yield
+        yield emulator
         emulator.stop()
 
 
 @pytest.fixture(scope="session")
 def firestore_emulator() -> Iterator[None]:
     with _emulated(emulators.FIRESTORE, emulators.firestore_command, "127.0.0.1:{}"):
+        client = Client(project="warm")
+        client.document("first/write").set({}, timeout=60)  # a cold one takes longer than a call may
+        client._firestore_api.transport.close()  # noqa: SLF001 -- its own `close` leaves the channel open
         yield
 
 
@@ -149,6 +165,39 @@ def pubsub_emulator() -> Iterator[None]:
 def storage_emulator() -> Iterator[None]:
     with _emulated(emulators.STORAGE, emulators.storage_command, "http://127.0.0.1:{}"):
         yield
+
+
+@pytest.fixture
+def bucket(storage_emulator: None) -> Iterator[Bucket]:  # noqa: ARG001 -- started for it
+    with _fresh_bucket() as opened:
+        yield opened
+
+
+class OwnStorage(msgspec.Struct, frozen=True):
+    """A storage that the test may stop, and a bucket in it."""
+
+    emulator: Emulator
+    bucket: Bucket
+
+
+@pytest.fixture
+def own_storage() -> Iterator[OwnStorage]:
+    started = _emulated(emulators.STORAGE, emulators.storage_command, "http://127.0.0.1:{}")
+    with started as emulator, _fresh_bucket() as opened:
+        yield OwnStorage(emulator, opened)
+
+
+@contextmanager
+def _fresh_bucket() -> Iterator[Bucket]:
+    opened = open_bucket("apx-test", f"apx-{os.urandom(8).hex()}")
+    opened.create()
+    yield opened
+    opened.client.close()
+
+
+def kept(bucket: Bucket) -> list[str]:
+    """Name what is in a bucket."""
+    return [blob.name for blob in bucket.list_blobs()]
 
 
 @pytest.fixture
@@ -181,16 +230,64 @@ async def valkey_ports(client: Valkey) -> AsyncIterator[Ports]:
         await bus.aclose()
 
 
-@pytest.fixture(params=["memory", "valkey"])
+class Google(msgspec.Struct, frozen=True):
+    """Pub/Sub, Firestore and lanes that may be lost, in a project of their own."""
+
+    project: str
+    lanes: ValkeyBus
+    journal: Journal
+    documents: Documents
+    results: JournaledResults
+    another: Callable[[], JournaledBus]
+
+
+@asynccontextmanager
+async def on_google(client: Valkey, *, look_again_s: int = 1) -> AsyncIterator[Google]:
+    project, opened = f"apx-{secrets.token_hex(6)}", list[JournaledBus]()
+    store = firestore.connect(project, "apx")
+    documents = Documents(store, SystemClock())
+    async with pubsub.connect("here") as clients:
+        journal = Journal(clients, project, "here")
+        for product in ("orders", "other", "tickets"):
+            await journal.create(product)
+        lanes = ValkeyBus(client, journaled=True)
+        cache = ValkeyResults(client, journaled=True)
+        results = JournaledResults(cache, documents, lambda: lanes.age_s(0.0), recovery_s=0.0)
+
+        def another() -> JournaledBus:
+            lanes = ValkeyBus(client, lease_s=LEASE_S, idle_s=0.05, journaled=True)
+            opened.append(JournaledBus(lanes, journal, documents, results, look_again_s=look_again_s))
+            return opened[-1]
+
+        yield Google(project, lanes, journal, documents, results, another)
+        await results.aclose()
+        for bus in opened:
+            await bus.aclose()
+        await lanes.aclose()
+        await firestore.close(store)
+
+
+@asynccontextmanager
+async def google_ports(client: Valkey) -> AsyncIterator[Ports]:
+    async with on_google(client) as google:
+        yield Ports(bus=google.another(), results=google.results, another=google.another)
+
+
+@pytest.fixture(params=["memory", "valkey", "google"])
 async def ports(request: pytest.FixtureRequest) -> AsyncIterator[Ports]:
     if request.param == "memory":
         results = MemoryResults(SystemClock())
         bus = MemoryBus(results, SystemClock(), lease_s=LEASE_S, idle_s=0.05)
         yield Ports(bus=bus, results=results, another=lambda: bus)
         return
-    async with connected(request.getfixturevalue("shared_server")) as client, valkey_ports(client) as opened:
+    if request.param == "google":
+        for emulator in ("firestore_emulator", "pubsub_emulator"):
+            request.getfixturevalue(emulator)
+    opened_on = valkey_ports if request.param == "valkey" else google_ports
+    async with connected(request.getfixturevalue("shared_server")) as client:
         await client.flushall()
-        yield opened
+        async with opened_on(client) as opened:
+            yield opened
 
 
 @asynccontextmanager
@@ -210,6 +307,16 @@ def bus(ports: Ports) -> Bus:
 @pytest.fixture
 def results(ports: Ports) -> ResultStore:
     return ports.results
+
+
+@asynccontextmanager
+async def firestore_client(project: str = "") -> AsyncIterator[AsyncClient]:
+    """Connect to the emulator that runs; without a `project`, to an empty database."""
+    client = firestore.connect(project or f"apx-{uuid.uuid4().hex[:12]}", "(default)")
+    try:
+        yield client
+    finally:
+        await firestore.close(client)
 
 
 async def until(condition: Callable[[], Awaitable[bool]], within_s: float = 5.0) -> None:

@@ -11,16 +11,22 @@ import pytest
 from valkey.asyncio import Valkey
 
 from apx.admission.keys import KeyRecord, KeyStore, sha256_of
+from apx.backends.gcp.keys import FirestoreKeys
 from apx.backends.memory.keys import MemoryKeys
 from apx.backends.valkey.keys import ValkeyKeys
 from apx.errors import Unavailable
-from tests.contract.conftest import Server, connected
+from tests.contract.conftest import Server, connected, firestore_client
 
 
-@pytest.fixture(params=["memory", "valkey"])
+@pytest.fixture(params=["memory", "valkey", "firestore"])
 async def store(request: pytest.FixtureRequest) -> AsyncIterator[KeyStore]:
     if request.param == "memory":
         yield MemoryKeys()
+        return
+    if request.param == "firestore":
+        request.getfixturevalue("firestore_emulator")
+        async with firestore_client() as database:
+            yield FirestoreKeys(database)
         return
     async with connected(request.getfixturevalue("shared_server")) as client:
         await client.flushall()

@@ -12,19 +12,25 @@ import msgspec
 import pytest
 from valkey.asyncio import Valkey
 
+from apx.backends.gcp.rollouts import FirestoreRollouts
 from apx.backends.memory.rollouts import MemoryRollouts
 from apx.backends.valkey.rollouts import ValkeyRollouts
 from apx.catalog.model import RolloutSpec
 from apx.errors import Conflict, Unavailable
 from apx.rollout.active import Aborted, Active, AuditEntry, RolloutStore, Snapshot
 from apx.rollout.model import Evidence, Interval, Revert, Rollout, Verdict
-from tests.contract.conftest import Server, connected, until
+from tests.contract.conftest import Server, connected, firestore_client, until
 
 
-@pytest.fixture(params=["memory", "valkey"])
+@pytest.fixture(params=["memory", "valkey", "firestore"])
 async def store(request: pytest.FixtureRequest) -> AsyncIterator[RolloutStore]:
     if request.param == "memory":
         yield MemoryRollouts()
+        return
+    if request.param == "firestore":
+        request.getfixturevalue("firestore_emulator")
+        async with firestore_client() as database:
+            yield FirestoreRollouts(database)
         return
     async with connected(request.getfixturevalue("shared_server")) as client:
         await client.flushall()

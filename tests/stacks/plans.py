@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,9 @@ MORE_REGIONS = (
     {"name": "europe-west1", "number": 1, "residency": "eu", "zones": ["b", "c", "d"]},
     {"name": "us-east4", "number": 2, "residency": "us"},
 )
-MAIN = "import stacks; from tests.stacks.stand_ins import main; main()"
 Body = dict[str, Any]
+Changes = Mapping[str, Mapping[str, Any]]
+"""Settings by section of the environment: `{"cluster": {"mode": "standard"}}`."""
 
 
 class Resource(msgspec.Struct, frozen=True):
@@ -64,22 +65,24 @@ class Plan:
                     yield Resource(stack, type_, name, body)
 
 
-def environment_file(name: str, regions: int, folder: Path) -> Path:
-    """Write an environment with so many regions beside its schema, changed in nothing else."""
+def environment_file(name: str, regions: int, folder: Path, changes: Changes | None = None) -> Path:
+    """Write an environment with so many regions, changed in nothing else but what `changes` says."""
     source = ROOT / "stacks" / "environments" / f"{name}.yaml"
     modeline = source.read_text().partition("\n")[0]
     environment = yaml.safe_load(source.read_text())
     environment["regions"] = [*environment["regions"][:1], *MORE_REGIONS][:regions]
+    for section, settings in (changes or {}).items():
+        environment[section] = {**environment.get(section, {}), **settings}
     path = folder / f"{name}.yaml"
     path.write_text(f"{modeline}\n{yaml.safe_dump(environment)}")
     return path
 
 
-def synthesise(name: str, regions: int, folder: Path) -> Plan:
+def synthesise(name: str, regions: int, folder: Path, changes: Changes | None = None) -> Plan:
     """Synthesise as `./dev synth` does, in a process of its own."""
     folder.mkdir(parents=True, exist_ok=True)
-    file = environment_file(name, regions, folder)
-    command = [str(PYTHON), "-c", MAIN, "--environment", str(file), "--out", str(folder)]
+    file = environment_file(name, regions, folder, changes)
+    command = [str(PYTHON), "-m", "stacks", "--environment", str(file), "--out", str(folder)]
     # A test that imports `stacks` has said where Node would be in the environment of the tests.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("JSII_")}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)

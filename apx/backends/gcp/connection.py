@@ -22,7 +22,7 @@ from google.api_core.exceptions import (
     Unauthenticated,
     Unauthorized,
 )
-from google.auth.exceptions import DefaultCredentialsError, TransportError
+from google.auth.exceptions import DefaultCredentialsError, RefreshError, TransportError
 
 from apx.errors import Misconfigured, Unavailable
 
@@ -30,7 +30,7 @@ CALL_TIMEOUT_S = 5.0
 """Longest wait for one call, its repeats included."""
 
 _REFUSED = (PermissionDenied, Unauthenticated, Forbidden, Unauthorized, DefaultCredentialsError)
-_AWAY = (ServerError, TooManyRequests, Aborted, Cancelled, RetryError, TransportError, OSError)
+_AWAY = (ServerError, TooManyRequests, Aborted, Cancelled, RetryError, RefreshError, TransportError, OSError)
 
 
 @contextmanager

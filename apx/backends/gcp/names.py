@@ -7,9 +7,16 @@ from __future__ import annotations
 
 RESULTS, IDEMPOTENCY = "results", "idempotency"
 """Collections of documents that expire: Firestore removes them some time after `EXPIRES`."""
-EXPIRES = "expires_at"
+EXPIRES, CREATED = "expires_at", "created_at"
+DEAD_LETTERS, KEYS, KEY_CHANGES, ROLLOUTS, AUDIT = "dead-letters", "keys", "key-changes", "rollouts", "audit"
+"""Collections that stay, but for the notices of `KEY_CHANGES`: Firestore removes them after `FORGET`."""
+FORGET = "forget_at"
+RECORD, STATE, ENTRY = "record", "state", "entry"
+"""Fields of msgpack, which nothing is looked for by: of results, dead letters and keys; of rollouts; of the audit."""
 SECRETS = ("receipts", "arms", "admin-token", "control-tokens")
 """Secrets that all processes of an installation share, each a file of this name in the folder `keys` of the home."""
+BODIES = "bodies/"
+"""What the names of large bodies begin with; those of releases do not."""
 
 
 def secret(name: str) -> str:

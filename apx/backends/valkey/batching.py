@@ -48,6 +48,11 @@ class Batcher(Generic[Item, Answer]):
             self._sending = loop.create_task(self._drain())
         return await future
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits and nothing is under way."""
+        return self._sending is None and not self._waiting
+
     async def aclose(self) -> None:
         """Send what waits and stop."""
         if self._sending is not None:

@@ -19,7 +19,7 @@ from apx.backends.valkey.connection import Script, unavailable
 from apx.backends.valkey.log import Log
 from apx.backends.valkey.notices import Listener, Notices
 from apx.errors import Misconfigured, Unavailable
-from apx.requests.model import DeadLetter, Delivery, Envelope
+from apx.requests.model import DeadLetter, Delivery, Envelope, Result
 from apx.requests.ports import ProductBounds, Published, Settled, Settlement
 from apx.telemetry import metrics
 
@@ -30,7 +30,15 @@ MOST_ROOM = 512
 MOST_RECEIVED_BYTES = 8_388_608
 MOST_SENT_BYTES = 4_194_304
 BATCH = 256
+NO_BOUND = 2**31
+KNOWN_AFTER_MS = 900_000
+"""How long a journaled request is remembered after its deadline, by which it has a result."""
 
+REMEMBERED_S = 600.0
+"""How long a result is remembered that is kept elsewhere; longer than a journal takes to offer its request again."""
+
+Known = Literal["no", "queued", "concluded"]
+_KNOWN: tuple[Known, Known, Known] = ("no", "queued", "concluded")
 _encode = msgspec.msgpack.Encoder().encode
 _envelope = msgspec.msgpack.Decoder(Envelope).decode
 _letter = msgspec.msgpack.Decoder(DeadLetter).decode
@@ -46,18 +54,30 @@ class ValkeyBus:
     """The bus of one process."""
 
     def __init__(
-        self, client: Valkey, *, notices: Notices | None = None, lease_s: float = LEASE_S, idle_s: float = IDLE_S
+        self,
+        client: Valkey,
+        *,
+        notices: Notices | None = None,
+        lease_s: float = LEASE_S,
+        idle_s: float = IDLE_S,
+        journaled: bool = False,
     ) -> None:
-        """Share `notices` with the results of the same process. Nothing is sent before the first call."""
+        """Share `notices` with the results of the same process. Nothing is sent before the first call.
+
+        `journaled`: the requests are kept elsewhere too, which offers them again when this store has lost them. Then no
+        write waits for the disk, and a request that is offered twice is queued once.
+        """
         self._client = client
         self._notices = notices or Notices(client)
         self._lease_ms = int(lease_s * 1000)
         self._idle_s = idle_s
-        log = Log(client)
+        self._journaled = journaled
+        log = None if journaled else Log(client)
         self._publish = Script(client, "publish", prelude="lanes", log=log)
         self._receive = Script(client, "receive", prelude="lanes")
         self._settle = Script(client, "settle", prelude="lanes", log=log)
         self._extend = Script(client, "extend", prelude="lanes")
+        self._known = Script(client, "known", prelude="lanes")
         self._producer = secrets.token_hex(8)
         self._batches = 0
         self._publishing: Batcher[tuple[bytes | str | int, ...], Published] = Batcher(
@@ -66,9 +86,27 @@ class ValkeyBus:
         self._bounds = _Bounds(client)
         self._wakes: dict[str, Listener] = {}
 
-    async def publish(self, envelope: Envelope) -> Published:
-        """Queue one request durably; with those of the same moment, in one call."""
-        return await self._publishing(_publish_args(envelope))
+    async def publish(self, envelope: Envelope, *, again: bool = False) -> Published:
+        """Queue one request durably; with those of the same moment, in one call.
+
+        `again`: it was accepted before, so that no backlog refuses it. A journaled bus knows requests by their ids;
+        their idempotency records are kept where the journal is.
+        """
+        record, fingerprint = ("", "") if self._journaled else (envelope.idempotency, envelope.fingerprint)
+        known_ms = max(0, envelope.deadline_ms - envelope.accepted_ms) + KNOWN_AFTER_MS if self._journaled else 0
+        backlog = NO_BOUND if again else envelope.backlog
+        told = (record, fingerprint, max(1, envelope.idempotency_ttl_s), backlog, known_ms)
+        return await self._publishing((*_publish_args(envelope), *told))
+
+    async def known(self, ids: Sequence[str]) -> list[Known]:
+        """Say what a journaled bus knows of requests."""
+        return [_KNOWN[answer] for answer in await self._known.repeat(*ids)] if ids else []
+
+    async def age_s(self, now_s: float) -> float:
+        """Say for how long this store has had its data: since it was asked for the first time."""
+        with unavailable("asking for the store's age"):
+            born = await self._client.set("apx:q:born", repr(now_s), nx=True, get=True)
+        return 0.0 if born is None else now_s - float(born)
 
     async def receive(self, worker: str, products: Sequence[ProductBounds], room: int) -> list[Delivery]:
         """Take up to `room` deliveries; waits up to `idle_s` when there are none."""
@@ -89,7 +127,8 @@ class ValkeyBus:
     async def settle(self, settlements: Sequence[Settlement]) -> list[Settled]:
         """Write results and hand lanes on, in one call (a few, when the results are large)."""
         settled: list[Settled] = []
-        for args in _calls([_settle_args(settlement) for settlement in settlements]):
+        most_s = REMEMBERED_S if self._journaled else None
+        for args in _calls([_settle_args(settlement, most_s) for settlement in settlements]):
             answers = await self._settle.repeat(self._lease_ms, *args)
             settled += [Settled(bool(a[0]), _delivery(*a[1:]) if len(a) > 1 else None) for a in answers]
         return settled
@@ -200,10 +239,6 @@ def _publish_args(envelope: Envelope) -> tuple[bytes | str | int, ...]:
         _lane(envelope),
         envelope.id,
         envelope.id.encode() + b" " + _encode(envelope),
-        envelope.idempotency,
-        envelope.fingerprint,
-        max(1, envelope.idempotency_ttl_s),
-        envelope.backlog,
     )
 
 
@@ -212,15 +247,20 @@ def _published(answer: bytes, envelope_id: str) -> Published:
     return Published(outcome, answer[1:].decode() or envelope_id)
 
 
-def _settle_args(settlement: Settlement) -> tuple[bytes | str | int, ...]:
+def _settle_args(settlement: Settlement, most_s: float | None) -> tuple[bytes | str | int, ...]:
     delivery, result = settlement.delivery, settlement.result
     lead = (_lane(delivery.envelope), delivery.envelope.id, delivery.fence)
     if result is None:
         what = "release" if settlement.release else "retry"
         return (*lead, what, b"", 0, int((settlement.retry_after_s or 0) * 1000), b"")
     what = "next" if settlement.take_next else "result"
-    retention_ms = max(1000, int(result.retention_s * 1000))
-    return (*lead, what, _encode(result), retention_ms, 0, _letter_of(settlement))
+    return (*lead, what, _encode(result), kept_ms(result, most_s), 0, _letter_of(settlement))
+
+
+def kept_ms(result: Result, most_s: float | None) -> int:
+    """Return for how long a result is kept here: what was promised, or `most_s` at most."""
+    retention_s = result.retention_s if most_s is None else min(result.retention_s, most_s)
+    return max(1000, int(retention_s * 1000))
 
 
 def _calls(settlements: Sequence[tuple[bytes | str | int, ...]]) -> Iterator[list[bytes | str | int]]:

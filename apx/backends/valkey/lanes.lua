@@ -11,12 +11,13 @@
 --   apx:q:leases, :delayed ZSET of lanes by the time (ms, server's clock) of expiry, of the next attempt
 --   apx:q:inflight, :depth HASH of counts by P and P:O; a field is gone at 0
 --   apx:q:running          HASH id -> `started_ms:attempt` (0: it waits for the next attempt)
+--   apx:q:id:ID            that ID was queued; only where a journal may offer it again
 --   apx:res:ID             `fence LF msgpack`: the result; fence 0 for one from outside a delivery
 local call = redis.call
 local READY, PARKED, RING, LANES = 'apx:q:ready', 'apx:q:parked', 'apx:q:ring:', 'apx:q:lanes:'
 local LANE, STATE, LEASES, DELAYED = 'apx:q:lane:', 'apx:q:state:', 'apx:q:leases', 'apx:q:delayed'
 local INFLIGHT, DEPTH, RUNNING, FENCE = 'apx:q:inflight', 'apx:q:depth', 'apx:q:running', 'apx:q:fence'
-local RESULT, NOTICE, WAKE = 'apx:res:', 'apx:n:', 'apx:q:wake'
+local RESULT, NOTICE, WAKE, KNOWN = 'apx:res:', 'apx:n:', 'apx:q:wake', 'apx:q:id:'
 local DROPS, QUANTUM, QUANTUM_MS = 500, 8, 100
 
 -- What a script writes to the hashes and sets that all lanes share goes in one command at its end: a command costs

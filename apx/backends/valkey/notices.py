@@ -111,7 +111,7 @@ class Notices:
     async def aclose(self) -> None:
         """Close the connection."""
         if self._running is not None:
-            await _end(self._running)
+            await end(self._running)
             self._running = None
 
     def _post(self, verb: bytes, key: bytes) -> None:
@@ -163,7 +163,7 @@ class Notices:
                     asked = True
                     await connection.send_command("PING")
         finally:
-            await _end(sending)
+            await end(sending)
 
     async def _send(self, connection: AbstractConnection) -> None:
         while True:
@@ -205,7 +205,8 @@ async def _opened(channel: _Channel, name: str) -> None:
         raise Unavailable(f"listening to {name}: the store does not answer") from None
 
 
-async def _end(task: asyncio.Task[None]) -> None:
+async def end(task: asyncio.Task[None]) -> None:
+    """Cancel a task that uses the client, and return when it has ended."""
     # More than once: before Python 3.12 `asyncio.wait_for`, which the client uses, can swallow a cancellation.
     while not task.done():
         task.cancel()

@@ -1,4 +1,4 @@
--- Queue a batch. ARGV: producer, number of the batch, then nine for each envelope (see bus.py).
+-- Queue a batch. ARGV: producer, number of the batch, then ten for each envelope (see bus.py).
 -- Returns for each: 'a' accepted, 'b' backlog, 'd' .. id duplicate, 'c' .. id conflict.
 -- A producer numbers its batches and sends one at a time: the same number again gets the first outcome, an older one
 -- (a batch that was given up and arrives late) does nothing.
@@ -24,16 +24,23 @@ local function full(owned, bound)
   return depth - tonumber(call('HGET', INFLIGHT, owned) or 0) >= bound
 end
 
+-- Where a journal keeps the requests, each is remembered by its id as long as it may be offered again.
+local function known(id)
+  return call('EXISTS', KNOWN .. id) == 1 or call('EXISTS', RESULT .. id) == 1
+end
+
 local outcomes = {}
-for at = 3, #ARGV, 9 do
+for at = 3, #ARGV, 10 do
   local product, org, lane, id, element = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4]
   local name, fingerprint, ttl_s = ARGV[at + 5], ARGV[at + 6], ARGV[at + 7]
-  local owned = product .. ':' .. org
+  local owned, known_ms = product .. ':' .. org, tonumber(ARGV[at + 9])
   local outcome = name ~= '' and repeated('apx:idem:' .. name, id, fingerprint)
+  if not outcome and known_ms > 0 and known(id) then outcome = 'd' .. id end
   if not outcome and full(owned, tonumber(ARGV[at + 8])) then outcome = 'b' end
   if not outcome then
     outcome = 'a'
     if name ~= '' then call('SET', 'apx:idem:' .. name, id .. ' ' .. fingerprint, 'EX', ttl_s) end
+    if known_ms > 0 then call('SET', KNOWN .. id, '', 'PX', known_ms) end
     call('HINCRBY', DEPTH, owned, 1)
     if call('RPUSH', LANE .. lane, element) == 1 then offer_lane(product, org, lane, false) end
   end

@@ -41,6 +41,12 @@ local function take_turn(product, org)
   local owned = product .. ':' .. org
   local lane = call('LPOP', LANES .. owned)
   local fence = call('INCR', FENCE)
+  if fence == 1 then
+    -- A store that has lost its data, and whose old leases are still held, must not give the same fences again. Ten for
+    -- each millisecond of its clock is more than it can have given.
+    fence = now * 10
+    call('SET', FENCE, fence)
+  end
   local state = call('HMGET', STATE .. lane, 'n', 'c')
   local attempts, crashes = tonumber(state[1] or 0), tonumber(state[2] or 0)
   local delivery, more = start_head(lane, product, org, fence, attempts, crashes, now, lease_ms, 1, now)

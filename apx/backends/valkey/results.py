@@ -12,6 +12,7 @@ import msgspec
 from valkey.asyncio import Valkey
 
 from apx.backends.valkey.batching import Batcher
+from apx.backends.valkey.bus import REMEMBERED_S, kept_ms
 from apx.backends.valkey.connection import Script
 from apx.backends.valkey.log import Log
 from apx.backends.valkey.notices import Notices
@@ -32,11 +33,12 @@ _result = msgspec.msgpack.Decoder(Result).decode
 class ValkeyResults:
     """The results that one process reads and writes."""
 
-    def __init__(self, client: Valkey, *, notices: Notices | None = None) -> None:
-        """Share `notices` with the bus of the same process."""
+    def __init__(self, client: Valkey, *, notices: Notices | None = None, journaled: bool = False) -> None:
+        """Share `notices` with the bus of the same process. `journaled`: results are kept elsewhere too."""
         self._notices = notices or Notices(client)
+        self._most_s = REMEMBERED_S if journaled else None
         self._read = Script(client, "read", prelude="lanes")
-        self._conclude = Script(client, "conclude", prelude="lanes", log=Log(client))
+        self._conclude = Script(client, "conclude", prelude="lanes", log=None if journaled else Log(client))
         self._append = Script(client, "append", prelude="lanes")
         self._follow = Script(client, "follow", prelude="lanes")
         self._reading: Batcher[str, Result | Progress | None] = Batcher(self._read_batch, most=128)
@@ -103,7 +105,7 @@ class ValkeyResults:
         ]
 
     async def _conclude_batch(self, results: Sequence[Result]) -> list[Result]:
-        args = [part for r in results for part in (r.id, _encode(r), max(1000, int(r.retention_s * 1000)))]
+        args = [part for r in results for part in (r.id, _encode(r), kept_ms(r, self._most_s))]
         standing = await self._conclude.repeat(*args)
         return [_stored(value) if value else mine for mine, value in zip(results, standing, strict=True)]
 

@@ -64,7 +64,7 @@ def checkout(tmp_path: Path) -> Checkout:
     for name in COREUTILS:
         (path / name).symlink_to(shutil.which(name) or pytest.fail(f"{name} is not on PATH"))
     shutil.copy(DEV, root)
-    for name in ("requirements-dev.lock", "requirements-bench.lock", "pyproject.toml"):
+    for name in (*(path.name for path in DEV.parent.glob("requirements-*.lock")), "pyproject.toml"):
         (root / name).write_text("as it was\n")
     made = Checkout(root, path)
     made.add("python3.11", f'exec "{sys.executable}" "$@"')
