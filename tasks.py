@@ -18,6 +18,7 @@ TOOLS = frozenset({"APX_OPA", "APX_ENVOY", "APX_VALKEY_SERVER"})
 """What may reach the tests of the settings of whoever runs them: which binaries to use."""
 LOCKS = {
     "requirements-dev.lock": ("pyproject.toml", "--group", "dev"),
+    "requirements.lock": ("pyproject.toml", "--constraint", "requirements-dev.lock"),  # what is tested is what ships
     "requirements-bench.lock": ("--group", "bench"),
     "requirements-stacks.lock": ("pyproject.toml", "--group", "stacks"),
     "requirements-checkov.lock": ("--group", "checkov"),

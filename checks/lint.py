@@ -63,6 +63,7 @@ def standing_checks(opa: str) -> list[Check]:
         Check(("zizmor", "--offline", "--quiet", "--no-progress", ".github/workflows")),
         Check(("shellcheck", "dev", ".ci/run")),
         Check((sys.executable, "-m", "checks.repository")),
+        Check((sys.executable, "-m", "checks.dockerfiles")),
     ]
 
 

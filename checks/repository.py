@@ -17,6 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCKS = {
+    "requirements.lock": ("project",),
     "requirements-dev.lock": ("project", "dev"),
     "requirements-bench.lock": ("bench",),
     "requirements-stacks.lock": ("project", "stacks"),

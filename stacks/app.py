@@ -18,6 +18,7 @@ from stacks.messaging import Messaging
 from stacks.network import Network
 from stacks.observability import Observability
 from stacks.provenance import Provenance
+from stacks.workloads import Workloads
 
 GITOPS = Path(__file__).resolve().parents[1] / "gitops"
 
@@ -30,10 +31,12 @@ def synthesise(environment: Environment, out: Path) -> None:
     network = Network(app, environment)
     data = Data(app, environment, identity, network, encryption)
     Artifacts(app, environment, identity, encryption)
-    Messaging(app, environment, identity, encryption, data=data, catalog=load_catalog(GITOPS))
+    catalog = load_catalog(GITOPS)
+    Messaging(app, environment, identity, encryption, data=data, catalog=catalog)
     Provenance(app, environment, identity)
     for region in environment.regions:
-        Cluster(app, environment, region, identity, network, encryption)
+        cluster = Cluster(app, environment, region, identity, network, encryption)
+        Workloads(app, environment, region, identity, cluster, data, catalog=catalog)
     edge = Edge(app, environment, identity, network)
     Observability(app, environment, edge)
     app.synth()

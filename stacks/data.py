@@ -33,10 +33,7 @@ SECRET_READERS: Mapping[str, tuple[str, ...]] = {
     CONTROL_TOKENS: ("control",),
 }
 """Who mints or verifies under which secret (`apx/bootstrap.py`)."""
-DATABASE_ROLES: Mapping[str, str] = {
-    "edge": "roles/datastore.viewer",  # it follows what is live, and changes nothing
-    **dict.fromkeys(("router", "worker", "monitor", "control"), "roles/datastore.user"),
-}
+DATABASE_ROLES: Mapping[str, str] = dict.fromkeys(("router", "worker", "monitor", "control"), "roles/datastore.user")
 VALKEY_ROLE = "roles/memorystore.dbConnectionUser"
 DESTROYED_FOR_GOOD_S = 7 * 86_400
 """A version of a secret that is destroyed by mistake can be had back so long."""
@@ -70,7 +67,7 @@ class Data(ApxStack):
         secret = SecretManagerSecret(
             self,
             f"secret-{name}",
-            secret_id=f"apx-{name}",
+            secret_id=names.secret(name),
             replication=SecretManagerSecretReplication(
                 user_managed=SecretManagerSecretReplicationUserManaged(
                     replicas=[_replica(region, encryption) for region in self.environment.regions]

@@ -18,6 +18,9 @@ from stacks.stack import ApxStack
 
 ROTATION_S = 90 * 86_400
 USE = "roles/cloudkms.cryptoKeyEncrypterDecrypter"
+SIGNING = "release-signing"
+VERIFIERS = ("router", "worker", "monitor", "control")
+"""Who asks for the public half of the signing key, to let only signed releases through."""
 SERVICE_AGENTS = {
     "pubsub": "service-{}@gcp-sa-pubsub.iam.gserviceaccount.com",
     "firestore": "service-{}@gcp-sa-firestore.iam.gserviceaccount.com",
@@ -44,7 +47,7 @@ class Encryption(ApxStack):
         self.signing_key = self._signing_key(environment.home, identity)
 
     def _ring(self, region: Region) -> KmsKeyRing:
-        name = f"apx-{self.environment.name}-{region.name}"
+        name = _ring_name(self.environment, region)
         return KmsKeyRing(self, f"ring-{region.name}", name=name, location=region.name)
 
     def _data_key(self, region: Region) -> KmsCryptoKey:
@@ -71,7 +74,7 @@ class Encryption(ApxStack):
         key = KmsCryptoKey(
             self,
             "signing",
-            name="release-signing",
+            name=SIGNING,
             key_ring=self._rings[region.name].id,
             purpose="ASYMMETRIC_SIGN",
             version_template=KmsCryptoKeyVersionTemplate(algorithm="EC_SIGN_ED25519", protection_level="SOFTWARE"),
@@ -84,4 +87,23 @@ class Encryption(ApxStack):
             role="roles/cloudkms.signerVerifier",
             member=identity.accounts["promoter"].member,
         )
+        for name in VERIFIERS:
+            KmsCryptoKeyIamMember(
+                self,
+                f"signing-{name}",
+                crypto_key_id=key.id,
+                role="roles/cloudkms.publicKeyViewer",
+                member=identity.accounts[name].member,
+            )
         return key
+
+
+def signing_key_version(environment: Environment) -> str:
+    """Return the whole name of the version that signs; a key of this kind does not turn by itself."""
+    home = environment.home
+    ring = f"projects/{environment.project}/locations/{home.name}/keyRings/{_ring_name(environment, home)}"
+    return f"{ring}/cryptoKeys/{SIGNING}/cryptoKeyVersions/1"
+
+
+def _ring_name(environment: Environment, region: Region) -> str:
+    return f"apx-{environment.name}-{region.name}"

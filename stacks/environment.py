@@ -95,7 +95,7 @@ class Workloads(Spec, frozen=True, kw_only=True):
     """Settings of what runs in the clusters."""
 
     edge: Replicas = Replicas()
-    router: Replicas = Replicas()
+    """Envoy and router, which stand side by side in one pod."""
     worker: Replicas = Replicas(least=2, most=50)
     control: Replicas = Replicas(least=2, most=4)
 
@@ -191,7 +191,7 @@ def _contradictions(document: Document, environment: Environment, path: Path) ->
             if value in values[:index]:
                 message = f"regions[{index}].{field}: {value!r} is another region's"
                 found.append(document.mistake(("regions", index, field), "region-repeated", message))
-    for kind in ("edge", "router", "worker", "control"):
+    for kind in ("edge", "worker", "control"):
         replicas: Replicas = getattr(environment.workloads, kind)
         if replicas.least > replicas.most:
             message = f"workloads.{kind}.least: {replicas.least} is over most, {replicas.most}"

@@ -30,13 +30,16 @@ APIS = (
 )
 NAMESPACE = "apx"
 WORKLOADS: Mapping[str, str] = {
-    "edge": "Envoy, and what renders its files",
-    "router": "admits requests and answers for them",
+    "router": "admits requests and answers for them; beside it Envoy, and what renders its files",
     "worker": "carries requests out",
     "monitor": "judges and moves rollouts",
     "control": "serves the control API",
 }
-"""The accounts that pods run as, each under a Kubernetes service account of the same name."""
+"""The accounts that pods run as, each under a Kubernetes service account of the same name.
+
+A pod has one account. Envoy and the router share a Unix socket, so they share a pod, and the router's account: there is
+none for the edge.
+"""
 NODES = "nodes"
 WORKFLOWS: Mapping[str, tuple[str, str]] = {
     "planner": ("pull_request", "reads, to say what a change of the stacks does"),
@@ -46,7 +49,6 @@ WORKFLOWS: Mapping[str, tuple[str, str]] = {
 """The accounts of workflows: what of GitHub's claims lets them in, and what for."""
 
 PROJECT_ROLES: Mapping[str, tuple[str, ...]] = {
-    "edge": ("roles/cloudtrace.agent", "roles/monitoring.metricWriter", "roles/logging.logWriter"),
     "router": ("roles/cloudtrace.agent", "roles/monitoring.metricWriter", "roles/logging.logWriter"),
     "worker": ("roles/cloudtrace.agent", "roles/monitoring.metricWriter", "roles/logging.logWriter"),
     "monitor": ("roles/monitoring.viewer", "roles/monitoring.metricWriter", "roles/logging.logWriter"),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
-_NOT_PUBLIC_4 = tuple(
+NOT_PUBLIC_4 = tuple(
     map(
         IPv4Network,
         (
@@ -36,6 +36,7 @@ _NOT_PUBLIC_4 = tuple(
         ),
     )
 )
+"""What of IPv4 is somebody's own or nobody's."""
 _GLOBAL_UNICAST_6 = IPv6Network("2000::/3")
 _NOT_PUBLIC_6 = tuple(
     map(
@@ -60,7 +61,7 @@ def is_public(ip: str | IPv4Address | IPv6Address) -> bool:
     except ValueError:
         return False
     if isinstance(address, IPv4Address):
-        return not any(address in network for network in _NOT_PUBLIC_4)
+        return not any(address in network for network in NOT_PUBLIC_4)
     return _is_public_6(address)
 
 

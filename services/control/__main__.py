@@ -52,7 +52,7 @@ async def serve(settings: ControlSettings) -> None:
             access_log=False,
             log_config=None,
             server_header=False,
-            timeout_graceful_shutdown=5,
+            timeout_graceful_shutdown=settings.drain_s,
         )
         beside = [asyncio.create_task(watch_lanes(backends.bus))]
         if settings.backends == "local":  # a bucket clears itself, and nobody who serves may delete from it

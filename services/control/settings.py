@@ -16,3 +16,5 @@ class ControlSettings(Settings):
     region: Literal["us", "eu"] = "us"
     """What replayed requests name in their ids."""
     control_port: int = Field(default=8081, ge=1, le=65535)
+    drain_s: int = Field(default=5, ge=1)
+    """How long requests under way may take after SIGTERM."""

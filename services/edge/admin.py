@@ -20,6 +20,8 @@ _STATS: dict[Subscription, str] = {
     "listeners": "listener_manager.lds",
 }
 _POLL_S = 0.02
+LAST_ANSWERS_S = 1.0
+"""What a drain waits beyond its time, for answers on their way."""
 _ANSWER = aiohttp.ClientTimeout(total=2.0)
 
 
@@ -93,6 +95,6 @@ async def drain(settings: EdgeSettings) -> bool:
     True when nothing is left under way. An Envoy that is not there has nothing left either.
     """
     try:
-        return await Admin(settings.admin_path).drain(within_s=settings.edge_drain_s + 1.0)
+        return await Admin(settings.admin_path).drain(within_s=settings.edge_drain_s + LAST_ANSWERS_S)
     except Unavailable:
         return True

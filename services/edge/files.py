@@ -33,6 +33,7 @@ class Files:
 
     def __init__(self, settings: EdgeSettings, clock: Clock | None = None) -> None:
         self._folder = settings.folder
+        self._published = settings.published_path
         self._admin = Admin(settings.admin_path)
         clock = clock or SystemClock()
         self._clusters = Grace(grace_s(settings), clock)
@@ -79,7 +80,7 @@ class Files:
 
     def note_published(self, products: int) -> None:
         """Leave a file whose age says when the live releases were last published: what readiness looks at."""
-        replace_file(self._folder / "published.json", msgspec.json.encode({"products": products}))
+        replace_file(self._published, msgspec.json.encode({"products": products}))
 
     async def _swap(self, name: Subscription, resources: list[dict[str, Any]]) -> bool:
         content = document(resources)

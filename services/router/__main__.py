@@ -121,7 +121,7 @@ def _health(settings: RouterSettings, follower: Follower[LiveProduct]) -> Iterat
     """Health and metrics on a port of their own, seen from outside the event loop."""
     watch = LoopWatch()
     watch.start()
-    server = serve_health(settings.router_port, lambda: bool(follower.serving), watch=watch)
+    server = serve_health(settings.router_port, lambda: bool(follower.serving), host=settings.router_host, watch=watch)
     try:
         yield
     finally:

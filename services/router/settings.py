@@ -16,7 +16,8 @@ class RouterSettings(Settings):
     router_socket: Path | None = None
     """Unix socket that the edge connects to; empty: `<home>/run/router.sock`."""
     router_port: int = Field(default=8082, ge=0, le=65535)
-    """Health and metrics on 127.0.0.1; 0 turns them off."""
+    """Health and metrics on `router_host`; 0: any free port."""
+    router_host: str = "127.0.0.1"
     region: Literal["us", "eu"] = "us"
     max_wait_s: float = Field(default=60.0, gt=0, le=300)
     """Longest `Prefer: wait`."""

@@ -19,6 +19,11 @@ BODIES = "bodies/"
 """What the names of large bodies begin with; those of releases do not."""
 
 
+def secret(name: str) -> str:
+    """Return the secret of Secret Manager behind one of `SECRETS`."""
+    return f"apx-{name}"
+
+
 def requests_topic(region: str, product: str) -> str:
     """Return the topic, and the subscription, of the requests of an asynchronous product."""
     return f"apx-{region}-requests-{product}"

@@ -107,3 +107,15 @@ def test_a_router_that_hangs_is_not_waited_for(edge: World) -> None:
     answer = edge.call("POST", "/orders", headers={"x-api-key": "slow"})
     assert (answer.status_code, answer.json()["code"]) == (504, "timeout")
     assert answer.elapsed.total_seconds() < 3
+
+
+def test_behind_googles_load_balancer_the_client_is_the_second_from_the_right() -> None:
+    """It adds `<client>,<itself>` to whatever the client claimed."""
+    world = World(edge_xff_hops=2)
+    try:
+        world.forget()
+        claimed, client, load_balancer = "198.51.100.6", "203.0.113.9", "34.120.0.1"
+        world.call("GET", "/orders", headers={"x-forwarded-for": f"{claimed}, {client},{load_balancer}"})
+        assert [seen.header("x-envoy-external-address") for seen in world.router.seen] == [client]
+    finally:
+        world.close()

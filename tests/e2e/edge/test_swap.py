@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
@@ -197,6 +200,17 @@ def test_a_drained_edge_ends_what_runs_and_takes_nothing_new() -> None:
         until(lambda: bool(world.backend.seen))
         assert world.loop.run(drain(world.settings))
         assert running.result(5).count("data:") == 3
+        with pytest.raises(ConnectionError):
+            send(world.settings.edge_port, request("GET /orders HTTP/1.1"))
+    finally:
+        world.close()
+
+
+def test_a_pod_drains_its_edge_by_a_command() -> None:
+    world = World(edge_drain_s=1)
+    try:
+        environment = os.environ | {"APX_HOME": str(world.home), "APX_EDGE_DRAIN_S": "1"}
+        subprocess.run([sys.executable, "-m", "services.edge.drain", "0"], env=environment, check=True)
         with pytest.raises(ConnectionError):
             send(world.settings.edge_port, request("GET /orders HTTP/1.1"))
     finally:

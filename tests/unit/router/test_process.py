@@ -49,3 +49,12 @@ def test_a_process_that_is_told_to_stop_ends_by_itself(module: str, tmp_path: Pa
     finally:
         process.kill()
         process.communicate()
+
+
+def test_health_is_served_where_the_settings_say(tmp_path: Path) -> None:
+    port = str(free_port())
+    elsewhere = {"APX_HOME": str(tmp_path), "APX_ROUTER_PORT": port, "APX_ROUTER_HOST": "192.0.2.1"}  # nobody's address
+    command = [sys.executable, "-m", "services.router"]
+    ended = subprocess.run(command, env=os.environ | elsewhere, capture_output=True, text=True, check=False, timeout=30)
+    assert f"cannot serve health on 192.0.2.1:{port}" in ended.stderr
+    assert ended.returncode
