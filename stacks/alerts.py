@@ -64,7 +64,7 @@ LANES = (
     Alert(
         name="oldest-message",
         title="A request has no result after half an hour",
-        means="The journal's oldest entry is that old: its request waits, runs long, or is lost to who reads the journal.",
+        means="The journal's oldest entry is that old: its request waits, runs long, or nobody reads the journal.",
         query=(
             "max by (subscription_id) (pubsub_googleapis_com:subscription_oldest_unacked_message_age"
             '{subscription_id=~"apx-.+", subscription_id!~".+_dead"}) > 1800'

@@ -44,8 +44,7 @@ def pods(environment: Environment, region: Region, valkey_url: str) -> tuple[Pod
         "home": HOME,
         "backends": "gcp",
         "gcp_project": environment.project,
-        "gcp_database": names.database(region.name),
-        "gcp_bucket": names.bucket(environment.project, region.name),
+        "gcp_region": region.name,
         "gcp_signing_key": signing_key_version(environment),
         "valkey_url": valkey_url,
     }
