@@ -112,7 +112,6 @@ def _policy(
         advanced_options_config=ComputeSecurityPolicyAdvancedOptionsConfig(json_parsing="STANDARD"),
         rule=[*rules, ComputeSecurityPolicyRule(action="allow", priority=REST, match=_from(["*"]))],
     )
-    suppress(policy, "CKV_GCP_73", "cve-canary refuses, with a sensitivity; the check knows the older form alone")
     return policy
 
 

@@ -35,7 +35,7 @@ FILES = Mount(volume="edge-files", path=f"{HOME}/edge", size_mib=512)
 state and no compiled policy of the router."""
 READY = Probe(path="/readyz")
 
-Values = Mapping[str, str | int | float]
+Values = Mapping[str, str | int | float | bool]
 
 
 def pods(environment: Environment, region: Region, valkey_url: str) -> tuple[Pod, ...]:
@@ -47,6 +47,7 @@ def pods(environment: Environment, region: Region, valkey_url: str) -> tuple[Pod
         "gcp_region": region.name,
         "gcp_signing_key": signing_key_version(environment),
         "valkey_url": valkey_url,
+        "valkey_iam": True,
     }
     return (_edge(region, stores), _worker(stores), _monitor(stores), _control(region, stores))
 

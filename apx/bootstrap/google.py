@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import cache
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from google.api_core.exceptions import Conflict as AlreadyThere
 from google.cloud.storage import Bucket
 
@@ -15,12 +16,14 @@ from apx.backends.gcp.blobs import GcsBlobs
 from apx.backends.gcp.bus import JournaledBus
 from apx.backends.gcp.connection import unavailable
 from apx.backends.gcp.documents import Documents
+from apx.backends.gcp.iam import IamCredentials, this_process
 from apx.backends.gcp.journal import Journal
 from apx.backends.gcp.keys import FirestoreKeys
 from apx.backends.gcp.objects import open_bucket
 from apx.backends.gcp.releases import GcsReleaseStore
 from apx.backends.gcp.results import JournaledResults
 from apx.backends.gcp.rollouts import FirestoreRollouts
+from apx.backends.gcp.signing import open_signer
 from apx.backends.valkey.bus import ValkeyBus
 from apx.backends.valkey.connection import connect
 from apx.backends.valkey.counts import ValkeyCounts
@@ -31,6 +34,7 @@ from apx.bootstrap.stores import Backends
 from apx.catalog.model import Catalog
 from apx.clock import SystemClock
 from apx.errors import Misconfigured, Unavailable
+from apx.release.signing import Signer
 from apx.release.store import ReleaseStore
 from apx.rollout.active import RolloutStore
 from apx.settings import Settings
@@ -42,7 +46,9 @@ WARM_TRIES = 10
 async def backends(settings: Settings, lease_s: float) -> AsyncIterator[Backends]:
     """Connect to Pub/Sub, Firestore, Cloud Storage and the Valkey of this region; close them at the end."""
     project, region = _place(settings)
-    client, store = connect(settings.store_url), firestore.connect(project, names.database(region))
+    credentials = IamCredentials(this_process) if settings.valkey_iam else None
+    client = connect(settings.store_url, credentials=credentials)
+    store = firestore.connect(project, names.database(region))
     async with pubsub.connect(region) as clients:
         notices = Notices(client)
         lanes = ValkeyBus(client, notices=notices, lease_s=lease_s, journaled=True)
@@ -82,6 +88,18 @@ async def rollouts(settings: Settings) -> AsyncIterator[RolloutStore]:
 def release_store(settings: Settings) -> ReleaseStore:
     """Return where releases are kept."""
     return GcsReleaseStore(_bucket(*_place(settings)))
+
+
+def signer(settings: Settings) -> Signer:
+    """Return what signs with the key in Cloud KMS. Raises `Misconfigured`, `Unavailable`."""
+    return open_signer(settings.gcp_signing_key)
+
+
+def trusted(settings: Settings) -> dict[str, Ed25519PublicKey]:
+    """Return the public halves of the keys in Cloud KMS. Raises `Misconfigured`, `Unavailable`."""
+    versions = [settings.gcp_signing_key, *filter(None, settings.gcp_trusted_keys.split(","))]
+    opened = [open_signer(version.strip()) for version in versions]
+    return {one.key_id: one.public_key for one in opened}
 
 
 async def furnish(settings: Settings, catalog: Catalog) -> None:

@@ -98,15 +98,24 @@ def release_store(settings: Settings) -> ReleaseStore:
 def signer(settings: Settings) -> Signer:
     """Return what signs releases: the key in Cloud KMS, else the pair in the home. Raises `Misconfigured`."""
     if settings.gcp_signing_key:
-        from apx.backends.gcp.signing import open_signer  # noqa: PLC0415 -- as above
+        from apx.bootstrap import google  # noqa: PLC0415 -- as above
 
-        return open_signer(settings.gcp_signing_key)
+        return google.signer(settings)
     return key_folder(settings).signer()
 
 
 def trusted(settings: Settings) -> dict[str, Ed25519PublicKey]:
-    """Return the keys that releases are trusted by: the folder given, else the home's. Raises `Misconfigured`."""
-    return key_folder(settings).trusted() if settings.trusted_keys is None else read_trusted(settings.trusted_keys)
+    """Return the keys that releases are trusted by: a folder's, else Cloud KMS's, else the home's.
+
+    Raises `Misconfigured`, and `Unavailable` where KMS does not answer.
+    """
+    if settings.trusted_keys is not None:
+        return read_trusted(settings.trusted_keys)
+    if settings.gcp_signing_key:
+        from apx.bootstrap import google  # noqa: PLC0415 -- as above
+
+        return google.trusted(settings)
+    return key_folder(settings).trusted()
 
 
 def key_folder(settings: Settings) -> KeyFolder:
