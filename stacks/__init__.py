@@ -13,3 +13,5 @@ for _package in PACKAGES:  # before any module of theirs is imported
 # any that it was not tested with.
 os.environ.setdefault("JSII_RUNTIME_PACKAGE_CACHE", "enabled")
 os.environ.setdefault("JSII_NODE", str(Path(sys.executable).with_name("node")))
+_LAZY = Path(__file__).with_name("lazy_providers.cjs")
+os.environ["NODE_OPTIONS"] = f'{os.environ.get("NODE_OPTIONS", "")} --require "{_LAZY}"'.strip()
