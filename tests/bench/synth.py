@@ -1,4 +1,4 @@
-"""Synthesis of an environment's stacks, with providers imported a module at a time, against the packages as they are."""
+"""Synthesis of an environment's stacks, the providers imported a module at a time, against the packages as they are."""
 
 from __future__ import annotations
 
