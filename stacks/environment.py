@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import sys
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -204,3 +206,7 @@ def _mistake(document: Document, said: str) -> Mistake:
     path = tuple(name or int(index) for name, index in _STEP.findall(where))
     shown = where.rstrip("`").lstrip(".")
     return document.mistake(path, "environment-invalid", f"{shown}: {text}" if shown else text)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(schema(), indent=2) + "\n")
