@@ -78,7 +78,7 @@ def lint(_: Context) -> None:
 
 @task
 def impact(_: Context) -> None:
-    """Show what a change does to decisions, as its pull request is told: [BASE [HEAD]]."""
+    """Show what a change does, as its pull request is told: to decisions, or [--stacks] [BASE [HEAD]]."""
     sys.exit(_run(sys.executable, "-m", "checks.impact", *_rest()))
 
 
