@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import subprocess
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -68,16 +66,6 @@ def port_asked(name: str) -> int:
 def volumes(name: str) -> dict[str, str]:
     """Return what is mounted, by where."""
     return {target: source for source, target, *_ in (one.split(":") for one in SERVICES[name]["volumes"])}
-
-
-def test_docker_takes_the_file() -> None:
-    docker = shutil.which("docker")
-    if docker is None or subprocess.run([docker, "compose", "version"], capture_output=True, check=False).returncode:
-        pytest.skip("docker's plugin `compose` is not here: install docker-compose-plugin to have it read the file")
-    done = subprocess.run(
-        [docker, "compose", "config", "--quiet"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
 
 
 def test_every_process_runs_and_nothing_else_of_ours() -> None:
