@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import cache
@@ -11,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from google.api_core.exceptions import Conflict as AlreadyThere
 from google.cloud.storage import Bucket
 
-from apx.backends.gcp import firestore, names, pubsub
+from apx.backends.gcp import emulators, firestore, names, objectives, pubsub
 from apx.backends.gcp.blobs import GcsBlobs
 from apx.backends.gcp.bus import JournaledBus
 from apx.backends.gcp.connection import unavailable
@@ -37,6 +38,7 @@ from apx.errors import Misconfigured, Unavailable
 from apx.release.signing import Signer
 from apx.release.store import ReleaseStore
 from apx.rollout.active import RolloutStore
+from apx.rollout.objectives import DayObjectives, Fallback, Objectives
 from apx.settings import Settings
 
 WARM_TRIES = 10
@@ -49,7 +51,9 @@ async def backends(settings: Settings, lease_s: float) -> AsyncIterator[Backends
     credentials = IamCredentials(this_process) if settings.valkey_iam else None
     client = connect(settings.store_url, credentials=credentials)
     store = firestore.connect(project, names.database(region))
-    async with pubsub.connect(region) as clients:
+    live, counts = FirestoreRollouts(store), ValkeyCounts(client)
+    day = DayObjectives(counts, live.now_ms)
+    async with pubsub.connect(region) as clients, objectives_of(project, day) as budgets:
         notices = Notices(client)
         lanes = ValkeyBus(client, notices=notices, lease_s=lease_s, journaled=True)
         documents = Documents(store, SystemClock())
@@ -59,12 +63,13 @@ async def backends(settings: Settings, lease_s: float) -> AsyncIterator[Backends
         try:
             yield Backends(
                 keys=FirestoreKeys(store),
-                rollouts=FirestoreRollouts(store),
+                rollouts=live,
                 bus=bus,
                 results=results,
                 blobs=GcsBlobs(_bucket(project, region)),
                 releases=release_store(settings),
-                counts=ValkeyCounts(client),
+                counts=counts,
+                objectives=budgets,
                 leases=ValkeyLeases(client),
             )
         finally:
@@ -72,6 +77,16 @@ async def backends(settings: Settings, lease_s: float) -> AsyncIterator[Backends
             await results.aclose()
             await client.aclose()
             await firestore.close(store)
+
+
+@asynccontextmanager
+async def objectives_of(project: str, day: Objectives) -> AsyncIterator[Objectives]:
+    """Read budgets from Cloud Monitoring, and the day's where it is away; on emulators nobody takes metrics in."""
+    if emulators.FIRESTORE in os.environ:
+        yield day
+        return
+    async with objectives.connect(project) as opened:
+        yield Fallback(opened, day, SystemClock())
 
 
 @asynccontextmanager

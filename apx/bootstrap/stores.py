@@ -25,6 +25,7 @@ from apx.release.store import ReleaseStore
 from apx.requests.ports import BlobStore, Bus, ResultStore
 from apx.rollout.active import Leases, RolloutStore
 from apx.rollout.counts import CountStore
+from apx.rollout.objectives import DayObjectives, Objectives
 from apx.settings import Settings
 
 
@@ -38,6 +39,7 @@ class Backends(msgspec.Struct, frozen=True):
     blobs: BlobStore
     releases: ReleaseStore
     counts: CountStore
+    objectives: Objectives
     leases: Leases
 
 
@@ -52,16 +54,18 @@ async def backends(settings: Settings, *, lease_s: float = LEASE_S) -> AsyncIter
         return
     client = connect(settings.store_url)
     notices = Notices(client)
+    live, counts = ValkeyRollouts(client), ValkeyCounts(client)
     bus, results = ValkeyBus(client, notices=notices, lease_s=lease_s), ValkeyResults(client, notices=notices)
     try:
         yield Backends(
             keys=ValkeyKeys(client),
-            rollouts=ValkeyRollouts(client),
+            rollouts=live,
             bus=bus,
             results=results,
             blobs=FileBlobs(settings.home / "blobs"),
             releases=release_store(settings),
-            counts=ValkeyCounts(client),
+            counts=counts,
+            objectives=DayObjectives(counts, live.now_ms),
             leases=ValkeyLeases(client),
         )
     finally:
