@@ -124,7 +124,11 @@ class Environment(Spec, frozen=True, kw_only=True):
     """Whose workflows may deploy, and from which commits."""
     regions: Annotated[tuple[Region, ...], Meta(min_length=1, max_length=16)]
     operators: tuple[Member, ...] = ()
-    """Who may use the control API through the identity-aware proxy."""
+    """Whom the identity-aware proxy lets through to the control API; to look, where the next two say nothing else."""
+    control_operators: tuple[Email, ...] = ()
+    """Addresses of those who may move rollouts there."""
+    control_admins: tuple[Email, ...] = ()
+    """Addresses of those who may also revoke keys."""
     alert_emails: Annotated[tuple[Email, ...], Meta(min_length=1)]
     cluster: Cluster = Cluster()
     workloads: Workloads = Workloads()

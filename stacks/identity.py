@@ -94,6 +94,7 @@ class Identity(ApxStack):
             for role in roles:
                 self._grant(name, role)
         self._let_databases_be_planned()
+        self._let_promoter_sign()
         self._let_nodes_be_made()
         self._github()
         self._audit()
@@ -137,6 +138,16 @@ class Identity(ApxStack):
             project=self.environment.project,
             role=role.name,
             member=self.accounts["planner"].member,
+        )
+
+    def _let_promoter_sign(self) -> None:
+        """Let the promoter sign as itself: a token of its own making is what comes through the identity-aware proxy."""
+        ServiceAccountIamMember(
+            self,
+            "promoter-itself",
+            service_account_id=self.accounts["promoter"].name,
+            role="roles/iam.serviceAccountTokenCreator",
+            member=self.accounts["promoter"].member,
         )
 
     def _let_nodes_be_made(self) -> None:

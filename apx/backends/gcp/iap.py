@@ -7,14 +7,15 @@ https://cloud.google.com/iap/docs/authentication-howto#authenticating_with_a_sel
 from __future__ import annotations
 
 import time
+from typing import Any
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 import google.auth
-import google.auth.iam
-import google.auth.jwt
 import google.auth.transport.requests
 import jwt
 import structlog
+from google.auth.iam import Signer
+from google.auth.jwt import encode
 
 from apx.admission.assertions import Keys
 from apx.backends.gcp.connection import unavailable
@@ -40,7 +41,7 @@ def fetch_keys(url: str = KEYS_URL) -> Keys | None:
     try:
         with opener.open(Request(url), timeout=FETCH_TIMEOUT_S) as answer:  # noqa: S310 -- a constant, or a test's own
             found = jwt.PyJWKSet.from_json(answer.read(MOST_BYTES).decode())
-    except (OSError, ValueError, jwt.PyJWTError) as error:
+    except (OSError, ValueError, RecursionError, jwt.PyJWTError) as error:
         _log.warning("iap.keys-unavailable", error=type(error).__name__, detail=str(error)[:200])
         return None
     return {str(key.key_id): key.key for key in found.keys}
@@ -52,12 +53,12 @@ def token_for(url: str) -> str:
     Raises `Misconfigured`, `Unavailable`.
     """
     with unavailable("asking for a token for the control API"):
-        credentials, _ = google.auth.default(scopes=[SCOPE])
+        credentials: Any = google.auth.default(scopes=[SCOPE])[0]
         request = google.auth.transport.requests.Request()
         credentials.refresh(request)
         account = str(credentials.service_account_email)
-        signer = google.auth.iam.Signer(request, credentials, account)
+        signer: Any = Signer(request, credentials, account)  # type: ignore[no-untyped-call]
         now = int(time.time())
         claims = {"iss": account, "sub": account, "aud": f"{url}/*", "iat": now, "exp": now + TOKEN_S}
-        token: bytes = google.auth.jwt.encode(signer, claims)
+        token: bytes = encode(signer, claims)  # type: ignore[no-untyped-call]
     return token.decode()
