@@ -60,6 +60,9 @@ def _allowing(delta: Delta) -> Iterator[Danger]:
         yield high(RULE, f"A rule also {does} {_ports(more)}.")
     if any(delta.before.get(name) and not delta.after.get(name) for name in _BOUND):
         yield high(RULE, "A rule is no longer bound to some machines.")
+    old, first = (int(body.get("priority", _DEFAULT_PRIORITY)) for body in (delta.before, delta.after))
+    if first < old:
+        yield medium(RULE, f"A rule that allows comes before others: priority {old} → {first}.")
     if delta.before.get("disabled") is True and not delta.after.get("disabled"):
         yield medium(RULE, "A rule that allows is turned on.")
 
