@@ -95,6 +95,14 @@ def synth(_: Context) -> None:
 
 
 @task
+def diff(_: Context) -> None:
+    """Tell what a change of the stacks would do: --offline BASE [HEAD] [--environment NAME]… [--json | --markdown]."""
+    if "--offline" not in _rest():
+        sys.exit("This needs access to the cloud and is `./dev diff ENV`; without it: `./dev diff --offline BASE`.")
+    sys.exit(_run(sys.executable, "-m", "stacks.changes", *(word for word in _rest() if word != "--offline")))
+
+
+@task
 def bench(_: Context) -> None:
     """Run the benchmarks: [--json] [ROW …]."""
     sys.exit(_run(sys.executable, "-m", "tests.bench", *_rest()))
