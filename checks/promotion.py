@@ -41,8 +41,16 @@ class Outcome(msgspec.Struct, frozen=True):
         return {"success": 0, "failure": VERDICT_FAILED, "error": 1}[self.state]
 
 
-def sequence(commit: str, why: str) -> list[tuple[str, tuple[str, ...]]]:
-    """Return the steps by name, in their order; the last one waits for the verdicts."""
+def sequence(commit: str, why: str, control_url: str = "") -> list[tuple[str, tuple[str, ...]]]:
+    """Return the steps by name, in their order; the last one waits for the verdicts.
+
+    With the address of a control API, that is who starts rollouts: from here only the store of releases is reached.
+    """
+    if control_url:
+        return [
+            ("validate", (APX, "validate")),
+            ("wait", (sys.executable, "-m", "checks.remote", control_url, commit)),
+        ]
     return [
         ("validate", (APX, "validate")),
         ("build", (APX, "release", "build")),
@@ -93,7 +101,8 @@ def main(arguments: Sequence[str]) -> int:
         sys.stderr.write("promote needs one argument: the commit that is checked out\n")
         return 1
     commit = arguments[0]
-    outcome = promote(sequence(commit, f"merged as {commit[:12]}"), _run)
+    control_url = os.environ.get("APX_CONTROL_URL", "")
+    outcome = promote(sequence(commit, f"merged as {commit[:12]}", control_url), _run)
     sys.stdout.write(f"{outcome.state}: {outcome.text}\n")
     try:
         tell(outcome, commit, os.environ, _ask)
