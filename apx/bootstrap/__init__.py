@@ -22,8 +22,8 @@ from apx.backends.git.commits import Commits
 from apx.backends.http.client import HttpBackendClient
 from apx.backends.http.connect_to import parse_connect_to
 from apx.bootstrap.githost import git_host
+from apx.bootstrap.outside import Backends
 from apx.bootstrap.stores import (
-    Backends,
     backends,
     key_folder,
     release_store,

@@ -31,7 +31,7 @@ from apx.backends.valkey.counts import ValkeyCounts
 from apx.backends.valkey.leases import ValkeyLeases
 from apx.backends.valkey.notices import Notices
 from apx.backends.valkey.results import ValkeyResults
-from apx.bootstrap.stores import Backends
+from apx.bootstrap.outside import Backends
 from apx.catalog.model import Catalog
 from apx.clock import SystemClock
 from apx.errors import Misconfigured, Unavailable

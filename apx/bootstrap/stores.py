@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from apx.admission.keys import KeyStore
 from apx.backends.files.blobs import FileBlobs
 from apx.backends.files.releases import FileReleaseStore
 from apx.backends.files.signing import KeyFolder, ensure_secret, read_secret, read_trusted
@@ -20,27 +18,12 @@ from apx.backends.valkey.leases import ValkeyLeases
 from apx.backends.valkey.notices import Notices
 from apx.backends.valkey.results import ValkeyResults
 from apx.backends.valkey.rollouts import ValkeyRollouts
+from apx.bootstrap.outside import Backends
 from apx.release.signing import Signer
 from apx.release.store import ReleaseStore
-from apx.requests.ports import BlobStore, Bus, ResultStore
-from apx.rollout.active import Leases, RolloutStore
-from apx.rollout.counts import CountStore
-from apx.rollout.objectives import DayObjectives, Objectives
+from apx.rollout.active import RolloutStore
+from apx.rollout.objectives import DayObjectives
 from apx.settings import Settings
-
-
-class Backends(msgspec.Struct, frozen=True):
-    """Everything outside this process, behind its ports."""
-
-    keys: KeyStore
-    rollouts: RolloutStore
-    bus: Bus
-    results: ResultStore
-    blobs: BlobStore
-    releases: ReleaseStore
-    counts: CountStore
-    objectives: Objectives
-    leases: Leases
 
 
 @asynccontextmanager
