@@ -43,7 +43,7 @@ none for the edge.
 """
 NODES = "nodes"
 WORKFLOWS: Mapping[str, tuple[str, str]] = {
-    "planner": ("pull_request", "reads, to say what a change of the stacks does"),
+    "planner": ("ref:refs/heads/main", "reads, to say what a deployment would do, and what others changed"),
     "deployer": ("environment", "applies the stacks"),
     "promoter": ("environment", "signs releases and starts their rollouts"),
 }
@@ -161,10 +161,10 @@ class Identity(ApxStack):
         )
 
     def _github(self) -> None:
-        """Let in the tokens of one repository's workflows: pull requests to read, protected environments to write."""
+        """Let in the tokens of one repository's workflows: main to read, protected environments to write."""
         repository = self.environment.github_repository
-        # The narrowest of GitHub's claims: a pull request, or the environment that the job waits for. Which branches
-        # may deploy to that environment, GitHub holds.
+        # The narrowest of GitHub's claims: the main branch, or the environment that the job waits for, which GitHub
+        # lets only main deploy to. A pull request gets nothing: what it would do is said from the synthesis alone.
         subjects = {
             name: f"repo:{repository}:" + (f"environment:{self.environment.name}" if claim == "environment" else claim)
             for name, (claim, _) in WORKFLOWS.items()
