@@ -12,4 +12,5 @@ for _package in PACKAGES:  # before any module of theirs is imported
 # jsii unpacks 50 MB of JavaScript at each start unless it may keep it. Its Node is the locked one: it warns aloud of
 # any that it was not tested with.
 os.environ.setdefault("JSII_RUNTIME_PACKAGE_CACHE", "enabled")
-os.environ.setdefault("JSII_NODE", str(Path(sys.executable).with_name("node")))
+if (_node := Path(sys.executable).with_name("node")).exists():  # what only starts a synthesis has none
+    os.environ.setdefault("JSII_NODE", str(_node))
