@@ -78,7 +78,7 @@ def lint(_: Context) -> None:
 
 @task
 def impact(_: Context) -> None:
-    """Show what a change does to decisions, as its pull request is told: [BASE [HEAD]]."""
+    """Show what a change does, as its pull request is told: to decisions, or [--stacks] [BASE [HEAD]]."""
     sys.exit(_run(sys.executable, "-m", "checks.impact", *_rest()))
 
 
@@ -102,9 +102,9 @@ def deploy(_: Context) -> None:
 
 @task
 def diff(_: Context) -> None:
-    """Show what a deployment would do: ENV [--drift]; without a cloud, what a commit changed: --offline BASE."""
+    """Tell what a deployment would do: ENV [--drift]; without the cloud, what a change would: --offline BASE [HEAD]."""
     if "--offline" in (rest := _rest()):
-        sys.exit(_run(str(STACKS), "-m", "stacks.changes", *(word for word in rest if word != "--offline")))
+        sys.exit(_run(sys.executable, "-m", "stacks.changes", *(word for word in rest if word != "--offline")))
     _deploy("diff")
 
 

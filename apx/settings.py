@@ -25,6 +25,8 @@ class Settings(BaseSettings):
     """Data folder: releases, blobs, keys, logs, last known good state."""
     valkey_url: str = ""
     """`redis://`, `rediss://` or `unix://` address of the store; empty: the embedded one's socket under `home`."""
+    valkey_iam: bool = False
+    """With `gcp`: the store's password is this process's access token, as Memorystore with IAM asks for."""
     backends: Literal["local", "gcp"] = "local"
     """`local`: Valkey and files. `gcp`: Pub/Sub, Firestore and Cloud Storage, with Valkey (Memorystore) for what may be
     lost."""
@@ -35,6 +37,8 @@ class Settings(BaseSettings):
     gcp_signing_key: str = ""
     """Cloud KMS key version that signs releases
     (`projects/…/locations/…/keyRings/…/cryptoKeys/…/cryptoKeyVersions/1`); empty: the key in the home."""
+    gcp_trusted_keys: str = ""
+    """Further key versions that releases are trusted by, with commas: the one before, while a key is changed."""
     trusted_keys: Path | None = None
     """Folder of the public keys (PEM) that releases are trusted by; empty: the home's, with a pair of its own."""
     secrets: Path | None = None

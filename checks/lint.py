@@ -64,6 +64,7 @@ def standing_checks(opa: str) -> list[Check]:
         Check(("shellcheck", "dev", ".ci/run")),
         Check((sys.executable, "-m", "checks.repository")),
         Check((sys.executable, "-m", "checks.dockerfiles")),
+        Check((sys.executable, "-m", "checks.crds")),
     ]
 
 

@@ -52,11 +52,12 @@ from cdktf_cdktf_provider_google.gke_backup_backup_plan import (
     GkeBackupBackupPlanBackupSchedule,
     GkeBackupBackupPlanRetentionPolicy,
 )
+from cdktf_cdktf_provider_google.service_account_iam_member import ServiceAccountIamMember
 from constructs import Construct
 
 from stacks.encryption import Encryption
 from stacks.environment import Environment, Region
-from stacks.identity import NODES, Identity
+from stacks.identity import NAMESPACE, NODES, WORKLOADS, Identity
 from stacks.network import PODS, SERVICES, Network
 from stacks.stack import ApxStack, suppress
 
@@ -104,6 +105,8 @@ class Cluster(ApxStack):
         if environment.cluster.mode == "standard":
             self._node_pool()
         self._backup_plan()
+        if region == environment.home:
+            self._pods(identity)
         self._accept()
 
     def _cluster(self, network: Network) -> ContainerCluster:
@@ -255,6 +258,21 @@ class Cluster(ApxStack):
             ),
             workload_metadata_config=ContainerNodePoolNodeConfigWorkloadMetadataConfig(mode="GKE_METADATA"),
         )
+
+    def _pods(self, identity: Identity) -> None:
+        """Let each Kubernetes service account act as the Google account of its name (Workload Identity).
+
+        One pool serves all clusters of the project, and it is there once the first of them is.
+        """
+        for name in WORKLOADS:
+            ServiceAccountIamMember(
+                self,
+                f"pods-{name}",
+                service_account_id=identity.accounts[name].name,
+                role="roles/iam.workloadIdentityUser",
+                member=f"serviceAccount:{self.environment.project}.svc.id.goog[{NAMESPACE}/{name}]",
+                depends_on=[self.cluster],
+            )
 
     def _backup_plan(self) -> None:
         """Back the cluster up each day, an hour before Google may upgrade it."""

@@ -65,7 +65,7 @@ class Edge(ApxStack):
 
     def __init__(self, scope: Construct, environment: Environment, identity: Identity, network: Network) -> None:
         super().__init__(scope, environment, "edge")
-        self.add_dependency(identity)  # the APIs
+        self._promoter = identity.accounts["promoter"].member
         self.add_dependency(network)  # the firewall's rule for health checks
         self.domains = {"edge": environment.domain, "control": f"control.{environment.domain}"}
         self.edge = self._edge()
@@ -114,10 +114,11 @@ class Edge(ApxStack):
             log_config=ComputeBackendServiceLogConfig(enable=True, sample_rate=1.0),
             iap=ComputeBackendServiceIap(enabled=True),
         )
-        for at, member in enumerate(self.environment.operators):
+        people = {f"operator-{at}": member for at, member in enumerate(self.environment.operators)}
+        for name, member in {**people, "promoter": self._promoter}.items():
             IapWebBackendServiceIamMember(
                 self,
-                f"operator-{at}",
+                name,
                 web_backend_service=service.name,
                 role="roles/iap.httpsResourceAccessor",
                 member=member,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import sys
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -124,7 +126,11 @@ class Environment(Spec, frozen=True, kw_only=True):
     """Whose workflows may deploy, and from which commits."""
     regions: Annotated[tuple[Region, ...], Meta(min_length=1, max_length=16)]
     operators: tuple[Member, ...] = ()
-    """Who may use the control API through the identity-aware proxy."""
+    """Whom the identity-aware proxy lets through to the control API; to look, where the next two say nothing else."""
+    control_operators: tuple[Email, ...] = ()
+    """Addresses of those who may move rollouts there."""
+    control_admins: tuple[Email, ...] = ()
+    """Addresses of those who may also revoke keys."""
     alert_emails: Annotated[tuple[Email, ...], Meta(min_length=1)]
     cluster: Cluster = Cluster()
     workloads: Workloads = Workloads()
@@ -206,3 +212,7 @@ def _mistake(document: Document, said: str) -> Mistake:
     path = tuple(name or int(index) for name, index in _STEP.findall(where))
     shown = where.rstrip("`").lstrip(".")
     return document.mistake(path, "environment-invalid", f"{shown}: {text}" if shown else text)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(schema(), indent=2) + "\n")

@@ -13,6 +13,7 @@ from cdktf_cdktf_provider_google.project_iam_audit_config import (
     ProjectIamAuditConfig,
     ProjectIamAuditConfigAuditLogConfig,
 )
+from cdktf_cdktf_provider_google.project_iam_custom_role import ProjectIamCustomRole
 from cdktf_cdktf_provider_google.project_iam_member import ProjectIamMember
 from cdktf_cdktf_provider_google.project_service import ProjectService
 from cdktf_cdktf_provider_google.service_account import ServiceAccount
@@ -20,7 +21,7 @@ from cdktf_cdktf_provider_google.service_account_iam_member import ServiceAccoun
 from constructs import Construct
 
 from stacks.environment import Environment
-from stacks.stack import ApxStack
+from stacks.stack import ApxStack, suppress
 
 APIS = (
     *("artifactregistry", "bigquery", "binaryauthorization", "certificatemanager", "cloudkms", "compute"),
@@ -54,13 +55,20 @@ PROJECT_ROLES: Mapping[str, tuple[str, ...]] = {
     "monitor": ("roles/monitoring.viewer", "roles/monitoring.metricWriter", "roles/logging.logWriter"),
     "control": ("roles/monitoring.viewer", "roles/monitoring.metricWriter", "roles/logging.logWriter"),
     NODES: ("roles/container.defaultNodeServiceAccount", "roles/artifactregistry.reader"),
-    "planner": ("roles/viewer", "roles/iam.securityReviewer"),
+    "planner": (
+        *("roles/artifactregistry.reader", "roles/bigquery.metadataViewer", "roles/binaryauthorization.policyViewer"),
+        *("roles/certificatemanager.viewer", "roles/cloudkms.viewer", "roles/compute.viewer"),
+        *("roles/container.clusterViewer", "roles/gkebackup.viewer"),
+        *("roles/iam.securityReviewer", "roles/logging.viewer", "roles/memorystore.viewer", "roles/monitoring.viewer"),
+        *("roles/pubsub.viewer", "roles/secretmanager.viewer", "roles/serviceusage.serviceUsageViewer"),
+        "roles/storage.bucketViewer",
+    ),
     "deployer": (
         *("roles/artifactregistry.admin", "roles/bigquery.admin", "roles/binaryauthorization.policyEditor"),
         *("roles/binaryauthorization.attestorsEditor", "roles/containeranalysis.editor"),
         *("roles/certificatemanager.owner", "roles/cloudkms.admin", "roles/compute.admin", "roles/container.admin"),
         *("roles/datastore.owner", "roles/gkebackup.admin", "roles/iam.serviceAccountAdmin", "roles/iap.admin"),
-        *("roles/iam.serviceAccountUser", "roles/iam.workloadIdentityPoolAdmin", "roles/logging.configWriter"),
+        *("roles/iam.workloadIdentityPoolAdmin", "roles/logging.configWriter"),
         *("roles/memorystore.admin", "roles/monitoring.admin", "roles/networkconnectivity.consumerNetworkAdmin"),
         *("roles/pubsub.admin", "roles/resourcemanager.projectIamAdmin", "roles/secretmanager.admin"),
         *("roles/iam.roleAdmin", "roles/serviceusage.serviceUsageAdmin", "roles/storage.admin"),
@@ -85,7 +93,9 @@ class Identity(ApxStack):
         for name, roles in PROJECT_ROLES.items():
             for role in roles:
                 self._grant(name, role)
-        self._pods()
+        self._let_databases_be_planned()
+        self._let_promoter_sign()
+        self._let_nodes_be_made()
         self._github()
         self._audit()
 
@@ -99,28 +109,66 @@ class Identity(ApxStack):
         )
 
     def _grant(self, name: str, role: str) -> None:
-        ProjectIamMember(
+        granted = ProjectIamMember(
             self,
             f"{name}-{role.removeprefix('roles/').replace('.', '-').lower()}",
             project=self.environment.project,
             role=role,
             member=self.accounts[name].member,
         )
+        if role == "roles/iam.serviceAccountAdmin":
+            suppress(granted, "CKV_GCP_49", "Who applies this stack makes the accounts; only a deployment of main may.")
 
-    def _pods(self) -> None:
-        """Let each Kubernetes service account act as the Google account of its name (Workload Identity)."""
-        for name in WORKLOADS:
-            ServiceAccountIamMember(
-                self,
-                f"pods-{name}",
-                service_account_id=self.accounts[name].name,
-                role="roles/iam.workloadIdentityUser",
-                member=f"serviceAccount:{self.environment.project}.svc.id.goog[{NAMESPACE}/{name}]",
-            )
+    def _let_databases_be_planned(self) -> None:
+        """Let the planner see how databases are set up; Google's own roles would show it what is in them."""
+        role = ProjectIamCustomRole(
+            self,
+            "database-settings",
+            role_id="apxDatabaseSettings",
+            title="APX: see how Firestore is set up",
+            permissions=[
+                *("datastore.databases.get", "datastore.databases.getMetadata", "datastore.databases.list"),
+                *("datastore.indexes.get", "datastore.indexes.list", "datastore.operations.get"),
+                *("datastore.backupSchedules.get", "datastore.backupSchedules.list"),
+            ],
+        )
+        ProjectIamMember(
+            self,
+            "planner-database-settings",
+            project=self.environment.project,
+            role=role.name,
+            member=self.accounts["planner"].member,
+        )
+
+    def _let_promoter_sign(self) -> None:
+        """Let the promoter sign as itself: a token of its own making is what comes through the identity-aware proxy."""
+        ServiceAccountIamMember(
+            self,
+            "promoter-itself",
+            service_account_id=self.accounts["promoter"].name,
+            role="roles/iam.serviceAccountTokenCreator",
+            member=self.accounts["promoter"].member,
+        )
+
+    def _let_nodes_be_made(self) -> None:
+        """Let the deployer hand the nodes' account to a cluster, and no other account to anything."""
+        ServiceAccountIamMember(
+            self,
+            "deployer-nodes",
+            service_account_id=self.accounts[NODES].name,
+            role="roles/iam.serviceAccountUser",
+            member=self.accounts["deployer"].member,
+        )
 
     def _github(self) -> None:
         """Let in the tokens of one repository's workflows: pull requests to read, protected environments to write."""
         repository = self.environment.github_repository
+        # The narrowest of GitHub's claims: a pull request, or the environment that the job waits for. Which branches
+        # may deploy to that environment, GitHub holds.
+        subjects = {
+            name: f"repo:{repository}:" + (f"environment:{self.environment.name}" if claim == "environment" else claim)
+            for name, (claim, _) in WORKFLOWS.items()
+        }
         pool = IamWorkloadIdentityPool(
             self, "pool", workload_identity_pool_id="github", display_name="GitHub Actions of APX"
         )
@@ -135,20 +183,17 @@ class Identity(ApxStack):
                 "attribute.repository": "assertion.repository",
                 "attribute.ref": "assertion.ref",
             },
-            attribute_condition=(
-                f'assertion.repository == "{repository}" && '
-                '(assertion.event_name == "pull_request" || assertion.ref == "refs/heads/main")'
+            attribute_condition=" || ".join(
+                f'assertion.sub == "{subject}"' for subject in sorted({*subjects.values()})
             ),
         )
-        for name, (claim, _) in WORKFLOWS.items():
-            # The subject is the narrowest of GitHub's claims: the environment that the job waits for.
-            subject = f"environment:{self.environment.name}" if claim == "environment" else "pull_request"
+        for name, subject in subjects.items():
             ServiceAccountIamMember(
                 self,
                 f"workflow-{name}",
                 service_account_id=self.accounts[name].name,
                 role="roles/iam.workloadIdentityUser",
-                member=f"principal://iam.googleapis.com/{pool.name}/subject/repo:{repository}:{subject}",
+                member=f"principal://iam.googleapis.com/{pool.name}/subject/{subject}",
             )
 
     def _audit(self) -> None:

@@ -17,6 +17,7 @@ from cdktf_cdktf_provider_google.monitoring_slo import (
     MonitoringSloRequestBasedSliGoodTotalRatio,
 )
 
+from apx.backends.gcp import names
 from stacks.alerting import Alerting
 from stacks.alerts import Severity
 
@@ -49,12 +50,12 @@ def objectives(stack: TerraformStack, alerting: Alerting) -> None:
 
     Google takes an objective over metrics that exist: the first request must have been answered before.
     """
-    service = MonitoringCustomService(stack, "service", service_id="apx", display_name="APX")
+    service = MonitoringCustomService(stack, "service", service_id=names.SERVICE, display_name="APX")
     availability = MonitoringSlo(
         stack,
         "availability",
         service=service.service_id,
-        slo_id="availability",
+        slo_id=names.AVAILABILITY,
         display_name=f"{AVAILABILITY:.1%} of the router's answers are not 5xx",
         goal=AVAILABILITY,
         rolling_period_days=PERIOD_DAYS,

@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from apx.backends.gcp import names
 from services.control.settings import ControlSettings
 from services.edge.admin import LAST_ANSWERS_S
@@ -35,10 +37,19 @@ FILES = Mount(volume="edge-files", path=f"{HOME}/edge", size_mib=512)
 state and no compiled policy of the router."""
 READY = Probe(path="/readyz")
 
-Values = Mapping[str, str | int | float]
+
+class People(msgspec.Struct, frozen=True):
+    """Whom the control API knows, by address, and the project whose proxy says who they are."""
+
+    project_number: str
+    admins: tuple[str, ...]
+    operators: tuple[str, ...]
 
 
-def pods(environment: Environment, region: Region, valkey_url: str) -> tuple[Pod, ...]:
+Values = Mapping[str, str | int | float | bool]
+
+
+def pods(environment: Environment, region: Region, valkey_url: str, people: People) -> tuple[Pod, ...]:
     """Return every pod of a region."""
     stores: Values = {
         "home": HOME,
@@ -47,8 +58,9 @@ def pods(environment: Environment, region: Region, valkey_url: str) -> tuple[Pod
         "gcp_region": region.name,
         "gcp_signing_key": signing_key_version(environment),
         "valkey_url": valkey_url,
+        "valkey_iam": True,
     }
-    return (_edge(region, stores), _worker(stores), _monitor(stores), _control(region, stores))
+    return (_edge(region, stores), _worker(stores), _monitor(stores), _control(region, stores, people))
 
 
 def _edge(region: Region, stores: Values) -> Pod:
@@ -155,9 +167,19 @@ def _monitor(stores: Values) -> Pod:
     return Pod(name="monitor", account="monitor", processes=(monitor,), replicas=2, slack_s=SLACK_S)
 
 
-def _control(region: Region, stores: Values) -> Pod:
-    said = {**stores, "region": region.residency, "control_bind": EVERYWHERE, "control_port": CONTROL_PORT}
-    told = tell(ControlSettings, said)
+def _control(region: Region, stores: Values, people: People) -> Pod:
+    listening: Values = {"region": region.residency, "control_bind": EVERYWHERE, "control_port": CONTROL_PORT}
+    told = tell(
+        ControlSettings,
+        {
+            **stores,
+            **listening,
+            # Of any backend service of the project: this one's id is known once its pods are there.
+            "iap_audience": f"/projects/{people.project_number}/global/backendServices/*",
+            "iap_admins": ",".join(people.admins),
+            "iap_operators": ",".join(people.operators),
+        },
+    )
     control = _alone(
         "control",
         told,

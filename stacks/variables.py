@@ -21,7 +21,7 @@ class Told(msgspec.Struct, Generic[S], frozen=True):
     variables: Mapping[str, str]
 
 
-def tell(kind: type[S], values: Mapping[str, str | int | float]) -> Told[S]:
+def tell(kind: type[S], values: Mapping[str, str | int | float | bool]) -> Told[S]:
     """Say these fields of a settings class. Raises `Misconfigured` for one that it does not have or would not take."""
     try:
         settings = _alone(kind)(**cast("dict[str, Any]", values))

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cdktf import Fn, TerraformVariable, TerraformVariableValidationConfig
+from cdktf_cdktf_provider_google.data_google_project import DataGoogleProject
 from cdktf_cdktf_provider_google.memorystore_instance import MemorystoreInstance
 from cdktf_cdktf_provider_kubernetes.config_map_v1 import ConfigMapV1, ConfigMapV1Metadata
 from cdktf_cdktf_provider_kubernetes.manifest import Manifest
@@ -32,7 +33,7 @@ from stacks.namespace import NamespaceStack
 from stacks.network import CONTROL_PORT, EDGE_PORT
 from stacks.network_policies import VALKEY_PORT, network_policies
 from stacks.pods import Pod
-from stacks.processes import pods
+from stacks.processes import People, pods
 from stacks.scaling import autoscaler, by_backlog, by_processor
 from stacks.variables import tell
 
@@ -60,7 +61,7 @@ class Workloads(NamespaceStack):
         for name in WORKLOADS:
             self._account(name, identity)
         self._trust(data.valkeys[region.name])
-        self.pods = pods(environment, region, valkey_url(data.valkey_address(region)))
+        self.pods = pods(environment, region, valkey_url(data.valkey_address(region)), self._people(identity))
         closed = network_policies(self, region, self.pods)
         image = self._image()
         for pod in self.pods:
@@ -70,6 +71,12 @@ class Workloads(NamespaceStack):
         for name, (port, group) in PUBLISHED.items():
             self._publish(name, port, group)
         self._scale(catalog)
+
+    def _people(self, identity: Identity) -> People:
+        """Say who may do what at the control API: those of the environment, and the workflow that promotes."""
+        number = DataGoogleProject(self, "project", project_id=self.environment.project).number
+        operators = (*self.environment.control_operators, identity.accounts["promoter"].email)
+        return People(str(number), self.environment.control_admins, operators)
 
     def _account(self, name: str, identity: Identity) -> None:
         """Make the account by which pods act as the Google account of its name."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from apx.admission.admit import LiveProduct, Record
+from apx.admission.assertions import Assertions, KeyCache, Roles
 from apx.admission.operators import Operators
 from apx.admission.recorder import Recorder
 from apx.backends.files.samples import FileSamples, RecordedInputs
@@ -125,6 +126,13 @@ def admin_token(settings: Settings) -> str:
 def operators(settings: Settings) -> Operators:
     """Return what mints and reads the tokens of the control API."""
     return Operators(secret(settings, "control-tokens"), CLOCK)
+
+
+def assertions(audience: str, roles: Roles) -> Assertions:
+    """Return what reads the assertions of Google's identity-aware proxy."""
+    from apx.backends.gcp.iap import fetch_keys  # noqa: PLC0415 -- Google's clients, which only this needs
+
+    return Assertions(audience, roles, KeyCache(fetch_keys, CLOCK), CLOCK)
 
 
 def operator() -> str:

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import cache
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from google.api_core.exceptions import Conflict as AlreadyThere
 from google.cloud.storage import Bucket
 
-from apx.backends.gcp import firestore, names, pubsub
+from apx.backends.gcp import emulators, firestore, names, objectives, pubsub
 from apx.backends.gcp.blobs import GcsBlobs
 from apx.backends.gcp.bus import JournaledBus
 from apx.backends.gcp.connection import unavailable
 from apx.backends.gcp.documents import Documents
+from apx.backends.gcp.iam import IamCredentials, this_process
 from apx.backends.gcp.journal import Journal
 from apx.backends.gcp.keys import FirestoreKeys
 from apx.backends.gcp.objects import open_bucket
 from apx.backends.gcp.releases import GcsReleaseStore
 from apx.backends.gcp.results import JournaledResults
 from apx.backends.gcp.rollouts import FirestoreRollouts
+from apx.backends.gcp.signing import open_signer
 from apx.backends.valkey.bus import ValkeyBus
 from apx.backends.valkey.connection import connect
 from apx.backends.valkey.counts import ValkeyCounts
@@ -31,8 +35,10 @@ from apx.bootstrap.stores import Backends
 from apx.catalog.model import Catalog
 from apx.clock import SystemClock
 from apx.errors import Misconfigured, Unavailable
+from apx.release.signing import Signer
 from apx.release.store import ReleaseStore
 from apx.rollout.active import RolloutStore
+from apx.rollout.objectives import DayObjectives, Fallback, Objectives
 from apx.settings import Settings
 
 WARM_TRIES = 10
@@ -42,8 +48,12 @@ WARM_TRIES = 10
 async def backends(settings: Settings, lease_s: float) -> AsyncIterator[Backends]:
     """Connect to Pub/Sub, Firestore, Cloud Storage and the Valkey of this region; close them at the end."""
     project, region = _place(settings)
-    client, store = connect(settings.store_url), firestore.connect(project, names.database(region))
-    async with pubsub.connect(region) as clients:
+    credentials = IamCredentials(this_process) if settings.valkey_iam else None
+    client = connect(settings.store_url, credentials=credentials)
+    store = firestore.connect(project, names.database(region))
+    live, counts = FirestoreRollouts(store), ValkeyCounts(client)
+    day = DayObjectives(counts, live.now_ms)
+    async with pubsub.connect(region) as clients, objectives_of(project, day) as budgets:
         notices = Notices(client)
         lanes = ValkeyBus(client, notices=notices, lease_s=lease_s, journaled=True)
         documents = Documents(store, SystemClock())
@@ -53,12 +63,13 @@ async def backends(settings: Settings, lease_s: float) -> AsyncIterator[Backends
         try:
             yield Backends(
                 keys=FirestoreKeys(store),
-                rollouts=FirestoreRollouts(store),
+                rollouts=live,
                 bus=bus,
                 results=results,
                 blobs=GcsBlobs(_bucket(project, region)),
                 releases=release_store(settings),
-                counts=ValkeyCounts(client),
+                counts=counts,
+                objectives=budgets,
                 leases=ValkeyLeases(client),
             )
         finally:
@@ -66,6 +77,16 @@ async def backends(settings: Settings, lease_s: float) -> AsyncIterator[Backends
             await results.aclose()
             await client.aclose()
             await firestore.close(store)
+
+
+@asynccontextmanager
+async def objectives_of(project: str, day: Objectives) -> AsyncIterator[Objectives]:
+    """Read budgets from Cloud Monitoring, and the day's where it is away; on emulators nobody takes metrics in."""
+    if emulators.FIRESTORE in os.environ:
+        yield day
+        return
+    async with objectives.connect(project) as opened:
+        yield Fallback(opened, day, SystemClock())
 
 
 @asynccontextmanager
@@ -82,6 +103,18 @@ async def rollouts(settings: Settings) -> AsyncIterator[RolloutStore]:
 def release_store(settings: Settings) -> ReleaseStore:
     """Return where releases are kept."""
     return GcsReleaseStore(_bucket(*_place(settings)))
+
+
+def signer(settings: Settings) -> Signer:
+    """Return what signs with the key in Cloud KMS. Raises `Misconfigured`, `Unavailable`."""
+    return open_signer(settings.gcp_signing_key)
+
+
+def trusted(settings: Settings) -> dict[str, Ed25519PublicKey]:
+    """Return the public halves of the keys in Cloud KMS. Raises `Misconfigured`, `Unavailable`."""
+    versions = [settings.gcp_signing_key, *filter(None, settings.gcp_trusted_keys.split(","))]
+    opened = [open_signer(version.strip()) for version in versions]
+    return {one.key_id: one.public_key for one in opened}
 
 
 async def furnish(settings: Settings, catalog: Catalog) -> None:

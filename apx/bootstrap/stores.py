@@ -25,6 +25,7 @@ from apx.release.store import ReleaseStore
 from apx.requests.ports import BlobStore, Bus, ResultStore
 from apx.rollout.active import Leases, RolloutStore
 from apx.rollout.counts import CountStore
+from apx.rollout.objectives import DayObjectives, Objectives
 from apx.settings import Settings
 
 
@@ -38,6 +39,7 @@ class Backends(msgspec.Struct, frozen=True):
     blobs: BlobStore
     releases: ReleaseStore
     counts: CountStore
+    objectives: Objectives
     leases: Leases
 
 
@@ -52,16 +54,18 @@ async def backends(settings: Settings, *, lease_s: float = LEASE_S) -> AsyncIter
         return
     client = connect(settings.store_url)
     notices = Notices(client)
+    live, counts = ValkeyRollouts(client), ValkeyCounts(client)
     bus, results = ValkeyBus(client, notices=notices, lease_s=lease_s), ValkeyResults(client, notices=notices)
     try:
         yield Backends(
             keys=ValkeyKeys(client),
-            rollouts=ValkeyRollouts(client),
+            rollouts=live,
             bus=bus,
             results=results,
             blobs=FileBlobs(settings.home / "blobs"),
             releases=release_store(settings),
-            counts=ValkeyCounts(client),
+            counts=counts,
+            objectives=DayObjectives(counts, live.now_ms),
             leases=ValkeyLeases(client),
         )
     finally:
@@ -98,15 +102,24 @@ def release_store(settings: Settings) -> ReleaseStore:
 def signer(settings: Settings) -> Signer:
     """Return what signs releases: the key in Cloud KMS, else the pair in the home. Raises `Misconfigured`."""
     if settings.gcp_signing_key:
-        from apx.backends.gcp.signing import open_signer  # noqa: PLC0415 -- as above
+        from apx.bootstrap import google  # noqa: PLC0415 -- as above
 
-        return open_signer(settings.gcp_signing_key)
+        return google.signer(settings)
     return key_folder(settings).signer()
 
 
 def trusted(settings: Settings) -> dict[str, Ed25519PublicKey]:
-    """Return the keys that releases are trusted by: the folder given, else the home's. Raises `Misconfigured`."""
-    return key_folder(settings).trusted() if settings.trusted_keys is None else read_trusted(settings.trusted_keys)
+    """Return the keys that releases are trusted by: a folder's, else Cloud KMS's, else the home's.
+
+    Raises `Misconfigured`, and `Unavailable` where KMS does not answer.
+    """
+    if settings.trusted_keys is not None:
+        return read_trusted(settings.trusted_keys)
+    if settings.gcp_signing_key:
+        from apx.bootstrap import google  # noqa: PLC0415 -- as above
+
+        return google.trusted(settings)
+    return key_folder(settings).trusted()
 
 
 def key_folder(settings: Settings) -> KeyFolder:

@@ -89,7 +89,8 @@ BasePath = Annotated[
 RoutePath = Annotated[
     str,
     _text(
-        r"(/|(?=/)(/([A-Za-z0-9_~-][A-Za-z0-9._~-]*|\{[a-z][a-z0-9_]*\})){0,16}(/\{[a-z][a-z0-9_]*=\*\*\})?)",
+        r"(/|(/([A-Za-z0-9_~-][A-Za-z0-9._~-]*|\{[a-z][a-z0-9_]*\})){1,16}(/\{[a-z][a-z0-9_]*=\*\*\})?"
+        r"|/\{[a-z][a-z0-9_]*=\*\*\})",
         "'/', or up to 16 segments, each a word, {name}, or at the end {name=**}, with no '/' after the last",
         example="/examples/{id}",
         longest=1024,

@@ -22,7 +22,8 @@ MOST_TREE_BYTES = 32 * 1_048_576
 """Of all files that are read: room for some 25,000 products; keeps reading within 512 MB."""
 MOST_FILES = 100_000
 
-_FOLDERS = ("products", "plans", "orgs", "policies", "schemas")
+_FOLDERS = ("products", "plans", "orgs", "policies", "schemas", "crds")
+"""The last two are read by editors and clusters."""
 _YAML = (".yaml", ".yml")
 
 

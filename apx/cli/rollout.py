@@ -19,8 +19,8 @@ from apx.release.store import Listed
 from apx.rollout.actions import Started, Wish, move, shown_state, start
 from apx.rollout.actions import rollback as roll_back
 from apx.rollout.active import Active, AuditEntry
-from apx.rollout.budget import live_budgets
 from apx.rollout.model import Arm, Event
+from apx.rollout.objectives import live_budgets
 from apx.rollout.testers import HEADER
 from apx.settings import Settings
 
@@ -168,7 +168,8 @@ def _told(active: Active, *, as_json: bool) -> None:
 
 def _outcome(one: Started) -> str:
     said = f"{one.product} {short(one.digest)} {_WORDS[one.outcome]}"
-    return f"{said}: {one.reason}" if one.reason else f"{said} ({one.rollout})" if one.rollout else said
+    said = f"{said}: {one.reason}" if one.reason else f"{said} ({one.rollout})" if one.rollout else said
+    return f"{said}\n  {one.note}" if one.note else said
 
 
 async def _started(settings: Settings, digests: list[str], commit: str, why: str, *, force: bool) -> list[Started]:
@@ -180,7 +181,7 @@ async def _started(settings: Settings, digests: list[str], commit: str, why: str
         wishes = [Wish(digest=digest, commit=commit or commits.get(digest, "")) for digest in dict.fromkeys(wanted)]
         loader = bootstrap.loader(settings)
         asked = {one.product for one in listed if one.digest in wanted}
-        budgets = {} if force else await live_budgets(backends.rollouts, backends.counts, loader, asked)
+        budgets = {} if force else await live_budgets(backends.rollouts, backends.objectives, loader, asked)
         return await start(
             backends.rollouts, loader, wishes, actor=bootstrap.operator(), why=why, force=force, budgets=budgets
         )

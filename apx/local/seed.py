@@ -1,9 +1,13 @@
-"""Fill a fresh platform: build and activate every release of a gitops tree, and give each org a demo key."""
+"""Fill a fresh platform: build and activate every release of a gitops tree, and give each org a demo key.
+
+`python -m apx.local.seed [TREE]` leaves the keys out, for where what a process prints is kept.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -11,6 +15,8 @@ import msgspec
 from apx import bootstrap
 from apx.admission.issue import issue_key
 from apx.catalog.load import load_catalog
+from apx.catalog.model import Catalog
+from apx.errors import ApxError
 from apx.local.repository import commit_tree
 from apx.rollout.activate import activate
 from apx.settings import Settings
@@ -35,27 +41,8 @@ def seed(settings: Settings, gitops: Path, progress: Callable[[str], None]) -> S
 
 async def _seed(settings: Settings, gitops: Path, progress: Callable[[str], None]) -> Seeded:
     catalog = load_catalog(gitops)
-    progress(f"catalog: {len(catalog.products)} products, {len(catalog.plans)} plans, {len(catalog.orgs)} orgs")
-    commit = commit_tree(settings.home, gitops)
-    built = [one async for one in bootstrap.builder(settings, {"commit": commit} if commit else {}).build(catalog)]
-    progress(f"releases: {len(built)} signed, {sum(one.new for one in built)} of them new")
     async with bootstrap.backends(settings) as backends:
-        loader = bootstrap.loader(settings)
-        moving = {
-            name
-            for name, active in (await backends.rollouts.read()).products.items()
-            if active.candidate is not None or active.waiting is not None
-        }
-        for name in sorted(moving):
-            progress(f"{name}: a rollout is under way and goes on; `apx rollout start` begins the next")
-        await activate(
-            backends.rollouts,
-            loader,
-            [one.digest for one in built if one.product not in moving],
-            actor=bootstrap.operator(),
-            why="./dev up",
-            clock=bootstrap.CLOCK,
-        )
+        await _release(settings, backends, catalog, gitops, progress)
         for record in await backends.keys.list_keys():
             if record.note == _NOTE:
                 await backends.keys.revoke(record.id)
@@ -66,3 +53,59 @@ async def _seed(settings: Settings, gitops: Path, progress: Callable[[str], None
             )
     progress(f"keys: one for each of {', '.join(keys)}")
     return Seeded(keys=keys, admin_token=bootstrap.admin_token(settings))
+
+
+async def _serve(settings: Settings, gitops: Path, progress: Callable[[str], None]) -> None:
+    catalog = load_catalog(gitops)
+    async with bootstrap.backends(settings) as backends:
+        await _release(settings, backends, catalog, gitops, progress)
+
+
+async def _release(
+    settings: Settings,
+    backends: bootstrap.Backends,
+    catalog: Catalog,
+    gitops: Path,
+    progress: Callable[[str], None],
+) -> None:
+    """Build and sign the tree's releases; make those live whose product has no rollout under way."""
+    progress(f"catalog: {len(catalog.products)} products, {len(catalog.plans)} plans, {len(catalog.orgs)} orgs")
+    commit = commit_tree(settings.home, gitops)
+    built = [one async for one in bootstrap.builder(settings, {"commit": commit} if commit else {}).build(catalog)]
+    progress(f"releases: {len(built)} signed, {sum(one.new for one in built)} of them new")
+    moving = {
+        name
+        for name, active in (await backends.rollouts.read()).products.items()
+        if active.candidate is not None or active.waiting is not None
+    }
+    for name in sorted(moving):
+        progress(f"{name}: a rollout is under way and goes on; `apx rollout start` begins the next")
+    await activate(
+        backends.rollouts,
+        bootstrap.loader(settings),
+        [one.digest for one in built if one.product not in moving],
+        actor=bootstrap.operator(),
+        why="./dev up",
+        clock=bootstrap.CLOCK,
+    )
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Make what a tree says serve; 1 with one readable message when it cannot."""
+    try:
+        settings = Settings.load()
+        bootstrap.admin_token(settings)  # whoever starts next finds it
+        asyncio.run(_serve(settings, Path(*arguments[:1] or ("gitops",)).resolve(), _print))
+    except ApxError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    return 0
+
+
+def _print(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -32,7 +32,7 @@ class Started(msgspec.Struct, frozen=True, kw_only=True):
 
     `started`: a rollout is pending. `waiting`: it starts when the one under way has ended. `under-way`, `live`: it was
     there already. `activated`: the product's first release, live at once since there is nothing to compare with.
-    `refused`: `reason` says why, and nothing has changed for this product.
+    `refused`: `reason` says why, and nothing has changed for this product. `note` is what was not known meanwhile.
     """
 
     product: str
@@ -40,6 +40,7 @@ class Started(msgspec.Struct, frozen=True, kw_only=True):
     outcome: Literal["started", "waiting", "under-way", "live", "activated", "refused"]
     rollout: str = ""
     reason: str = ""
+    note: str = ""
 
 
 async def start(
@@ -220,7 +221,7 @@ async def _start_one(store: RolloutStore, active: Active | None, starting: _Star
     audit = _entry(active, changed, starting.now_ms, actor=starting.actor, action="start", why=why)
     shown = msgspec.structs.replace(audit, rollout=rollout.id, state=outcome if outcome == "waiting" else "pending")
     await store.change(changed, shown)
-    return Started(product=product, digest=digest, outcome=outcome, rollout=rollout.id)
+    return Started(product=product, digest=digest, outcome=outcome, rollout=rollout.id, note=_note(budget))
 
 
 def _known(active: Active, digest: str) -> Started | None:
@@ -245,8 +246,12 @@ def _refusal(active: Active, starting: _Starting, budget: Budget | None) -> str:
     if frozen is not None:
         return f"{frozen[0].why}, until {frozen[1]:%a %H:%M %Z}: wait, or give --force and --why"
     if budget is not None and budget.spent >= 1:
-        return f"the error budget is spent ({budget.text}): wait, or give --force and --why"
+        return f"the error budget is spent ({budget.told}): wait, or give --force and --why"
     return ""
+
+
+def _note(budget: Budget | None) -> str:
+    return f"error budget: {budget.told}" if budget is not None and budget.doubt else ""
 
 
 def _rollout(active: Active, starting: _Starting) -> Rollout:

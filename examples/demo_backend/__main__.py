@@ -1,4 +1,4 @@
-"""`python -m examples.demo_backend [--port N] [--record FILE]`."""
+"""`python -m examples.demo_backend [--port N] [--host ADDRESS] [--record FILE]`."""
 
 from __future__ import annotations
 
@@ -22,19 +22,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m examples.demo_backend", description=__doc__)
     port = int(os.environ.get("APX_DEMO_PORT", DEFAULT_PORT))
     parser.add_argument("--port", type=int, default=port, help="0 takes a free one (default %(default)s)")
+    parser.add_argument("--host", default="127.0.0.1", help="another address, inside a container")
     parser.add_argument("--record", type=Path, help="keep the record in this file too, across restarts")
     arguments = parser.parse_args()
     record = Record(arguments.record)
-    uvloop.run(_serve(arguments.port, record))
+    uvloop.run(_serve(arguments.host, arguments.port, record))
     record.close()
 
 
-async def _serve(port: int, record: Record) -> None:
+async def _serve(host: str, port: int, record: Record) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with serving(port, record) as bound:
-        sys.stdout.write(f"demo backend listening on http://127.0.0.1:{bound}\n")
+    async with serving(port, record, host) as bound:
+        sys.stdout.write(f"demo backend listening on http://{host}:{bound}\n")
         sys.stdout.flush()
         await stop.wait()
 

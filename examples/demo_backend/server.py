@@ -24,8 +24,8 @@ MAX_BODY_BYTES = 64 * 1024 * 1024
 
 
 @asynccontextmanager
-async def serving(port: int = 0, record: Record | None = None) -> AsyncIterator[int]:
-    """Serve on 127.0.0.1 while the context is open; yields the port (a free one for 0)."""
+async def serving(port: int = 0, record: Record | None = None, host: str = "127.0.0.1") -> AsyncIterator[int]:
+    """Serve while the context is open; yields the port (a free one for 0)."""
     backend = DemoBackend(record or Record())
     server = web.Server(
         backend.answer,
@@ -34,7 +34,7 @@ async def serving(port: int = 0, record: Record | None = None) -> AsyncIterator[
         access_log=None,
         auto_decompress=False,
     )
-    listener = await asyncio.get_running_loop().create_server(server, "127.0.0.1", port, backlog=1024)
+    listener = await asyncio.get_running_loop().create_server(server, host, port, backlog=1024)
     try:
         yield listener.sockets[0].getsockname()[1]
     finally:

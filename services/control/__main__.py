@@ -10,10 +10,11 @@ import sys
 import uvicorn
 
 from apx import bootstrap
+from apx.admission.assertions import Roles
 from apx.errors import ApxError
 from apx.telemetry import logs
 from apx.telemetry.spans import SpanFile
-from services.control.access import Access
+from services.control.access import Access, Reads
 from services.control.app import Office, create_app
 from services.control.housekeeping import clear_blobs
 from services.control.lanes import watch_lanes
@@ -35,6 +36,17 @@ def main() -> int:
     return 0
 
 
+def _assertions(settings: ControlSettings) -> Reads | None:
+    if not settings.iap_audience:
+        return None
+    admins, operators = (frozenset(_addresses(text)) for text in (settings.iap_admins, settings.iap_operators))
+    return bootstrap.assertions(settings.iap_audience, Roles(admins, operators)).read
+
+
+def _addresses(text: str) -> list[str]:
+    return [address.strip().lower() for address in text.split(",") if address.strip()]
+
+
 async def serve(settings: ControlSettings) -> None:
     """Serve the control API."""
     async with bootstrap.backends(settings) as backends:
@@ -42,7 +54,7 @@ async def serve(settings: ControlSettings) -> None:
             backends,
             bootstrap.loader(settings),
             SpanFile(settings.home / "traces" / "spans.jsonl"),
-            Access(bootstrap.operators(settings), bootstrap.admin_token(settings)),
+            Access(bootstrap.operators(settings), bootstrap.admin_token(settings), _assertions(settings)),
             Office(receipts=bootstrap.receipts(settings, settings.region), clock=bootstrap.CLOCK),
         )
         config = uvicorn.Config(

@@ -1,7 +1,7 @@
 """Who may do what over the control API: one place that reads tokens, one that asks for roles.
 
-The admin token that `./dev up` prints is role `admin`; others are minted by `apx token issue`. Behind an identity-aware
-proxy, another function with the signature of `Reads` joins here.
+The admin token that `./dev up` prints is role `admin`; others are minted by `apx token issue`. Behind Google's
+identity-aware proxy its assertion says who calls, and no token beside it counts.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from typing import Annotated
 
 from fastapi import Depends, Header, HTTPException, Request
 
+from apx.admission.assertions import HEADER
 from apx.admission.operators import Operator, Operators, Role
 from apx.errors import Permanent
 from apx.telemetry import logs
 
 Reads = Callable[[str], Operator | None]
-"""Returns whom a bearer token is for."""
+"""Returns whom a bearer token is for, or an assertion about."""
 _WHO = "A valid token is needed: Authorization: Bearer TOKEN (`apx token issue` makes one)."
 
 
@@ -31,14 +32,20 @@ class RoleTooLow(Permanent):
 class Access:
     """Reads tokens, asks for roles."""
 
-    def __init__(self, operators: Operators, admin_token: str) -> None:
+    def __init__(self, operators: Operators, admin_token: str, assertions: Reads | None = None) -> None:
+        """Without `assertions` the proxy's header says nothing: anybody could have written it."""
+        self._assertions = assertions
         self._readers: tuple[Reads, ...] = (_admin(admin_token), operators.read)
 
     def needs(self, role: Role) -> Callable[..., Operator]:
         """Return a dependency that gives the caller, or answers 401 or 403. What takes more than looking is logged."""
 
-        def check(request: Request, authorization: Annotated[str, Header()] = "") -> Operator:
-            caller = self._caller(authorization)
+        def check(
+            request: Request,
+            authorization: Annotated[str, Header()] = "",
+            assertion: Annotated[str | None, Header(alias=HEADER, include_in_schema=False)] = None,
+        ) -> Operator:
+            caller = self._caller(authorization, assertion)
             if caller is None:
                 _tell(request, None, 401)
                 raise HTTPException(401, _WHO, {"www-authenticate": 'Bearer realm="apx control"'})
@@ -51,7 +58,9 @@ class Access:
 
         return check
 
-    def _caller(self, authorization: str) -> Operator | None:
+    def _caller(self, authorization: str, assertion: str | None) -> Operator | None:
+        if self._assertions is not None and assertion is not None:
+            return self._assertions(assertion)
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer":
             return None

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 import msgspec
+import structlog
 from fastapi import APIRouter, Depends, Header, Query
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
@@ -14,17 +15,19 @@ from apx.admission.operators import Operator
 from apx.bootstrap import Backends
 from apx.errors import NotFound, Unavailable
 from apx.release.load import Loader
-from apx.rollout.actions import Wish, move, rollback, start
+from apx.rollout.actions import Started, Wish, move, rollback, start
 from apx.rollout.active import Active
 from apx.rollout.assess import assess
-from apx.rollout.budget import live_budgets
+from apx.rollout.budget import Budget
 from apx.rollout.counts import PLAIN, Counts
 from apx.rollout.model import Event
+from apx.rollout.objectives import live_budgets
 from services.control.access import Access
 from services.control.events import Events
 
 DIGEST = r"^sha256:[0-9a-f]{64}$"
 Verb = Literal["promote", "pause", "resume", "abort"]
+_log = structlog.get_logger(__name__)
 _EVENTS: dict[Verb, Event] = {"promote": "promote", "pause": "pause", "resume": "resume", "abort": "abort"}
 Product = Annotated[str, Field(max_length=63)]
 
@@ -92,13 +95,8 @@ def rollouts(backends: Backends, loader: Loader, access: Access) -> APIRouter:
 
     @router.post("/rollouts")
     async def begin(wish: Start, caller: Operator = operator) -> list[dict[str, Any]]:
-        """Roll releases out. A refused one stands in the answer with its reason."""
-        wishes = [Wish(digest=one.digest, commit=one.commit) for one in wish.releases]
-        products = (await backends.rollouts.read()).products
-        budgets = await live_budgets(backends.rollouts, backends.counts, loader, products)
-        started = await start(
-            backends.rollouts, loader, wishes, actor=caller.subject, why=wish.why, force=wish.force, budgets=budgets
-        )
+        """Roll releases out. A refused one stands in the answer with its `reason`, what was not known in `note`."""
+        started = await _begun(backends, loader, wish, caller.subject)
         return [msgspec.to_builtins(one) for one in started]
 
     @router.post("/rollouts/{product}/{verb}")
@@ -115,6 +113,22 @@ def rollouts(backends: Backends, loader: Loader, access: Access) -> APIRouter:
         return {"product": product, **_shown(changed)}
 
     return router
+
+
+async def _begun(backends: Backends, loader: Loader, wish: Start, actor: str) -> list[Started]:
+    wishes = [Wish(digest=one.digest, commit=one.commit) for one in wish.releases]
+    budgets = {} if wish.force else await _budgets(backends, loader, wishes)
+    return await start(backends.rollouts, loader, wishes, actor=actor, why=wish.why, force=wish.force, budgets=budgets)
+
+
+async def _budgets(backends: Backends, loader: Loader, wishes: Iterable[Wish]) -> dict[str, Budget]:
+    """Return the error budgets of the products that these releases are of; what is in doubt is logged."""
+    products = {(await loader.manifest(one.digest)).product for one in wishes}
+    budgets = await live_budgets(backends.rollouts, backends.objectives, loader, products)
+    for product, budget in budgets.items():
+        if budget.doubt:
+            _log.warning("budget.in-doubt", product=product, detail=budget.doubt)
+    return budgets
 
 
 async def _active(backends: Backends, product: str) -> Active:

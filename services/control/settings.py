@@ -15,6 +15,12 @@ class ControlSettings(Settings):
     control_bind: str = "127.0.0.1"
     region: Literal["us", "eu"] = "us"
     """What replayed requests name in their ids."""
+    iap_audience: str = ""
+    """Behind Google's identity-aware proxy: whom its assertions are for, `/projects/NUMBER/global/backendServices/ID`,
+    or `…/*` for every backend service of the project. Empty: its assertions are not believed."""
+    iap_admins: str = ""
+    """Addresses of admins, with commas. Whom the proxy lets through and no list names is a viewer."""
+    iap_operators: str = ""
     control_port: int = Field(default=8081, ge=1, le=65535)
     drain_s: int = Field(default=5, ge=1)
     """How long requests under way may take after SIGTERM."""

@@ -11,7 +11,21 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from apx.local.signals import stop_signals_interrupt
-from tests.bench import abort, accept, build, bus, decision, growth, judge, latency, replay, split, startup, worker
+from tests.bench import (
+    abort,
+    accept,
+    build,
+    bus,
+    decision,
+    growth,
+    judge,
+    latency,
+    replay,
+    split,
+    startup,
+    synth,
+    worker,
+)
 from tests.bench.bench import Bench
 from tests.bench.load import generator
 from tests.bench.machine import describe
@@ -47,6 +61,7 @@ GROUPS: dict[str, Group] = {
     "bus": bus,
     "startup": startup,
     "replay": replay,
+    "synth": synth,
 }
 TOOLS = frozenset({"APX_OPA", "APX_ENVOY", "APX_VALKEY_SERVER"})
 """Which binaries to use: all that may come from the settings of whoever runs this."""

@@ -103,5 +103,5 @@ def address(one: Resource, container: Body) -> str:
 
 
 def user_of_the_image() -> str:
-    (user,) = re.findall(r"^USER (\d+):\d+$", (ROOT / "services" / "Dockerfile").read_text(), re.MULTILINE)
+    (user,) = set(re.findall(r"^USER (\d+):\d+$", (ROOT / "services" / "Dockerfile").read_text(), re.MULTILINE))
     return str(user)

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 
+from apx.backends.gcp import names
 from apx.telemetry.metrics import CATALOGUE
 from tests.stacks.plans import ROOT, Body, Plan
 
@@ -154,6 +155,16 @@ def test_objectives_are_over_metrics_of_ours_of_the_right_kind(plan: Plan) -> No
         targets = OUR_TARGET.findall(json.dumps(slo.body).replace('\\"', '"'))
         assert targets
         assert [kinds.get(name) for name, _ in targets] == [kind for _, kind in targets]
+
+
+def test_what_reads_the_budgets_finds_the_objective_and_the_workers(plan: Plan) -> None:
+    slo = plan.resource("observability", "google_monitoring_slo", "availability")
+    assert (slo["slo_id"], slo["rolling_period_days"]) == (names.AVAILABILITY, 30)
+    (service,) = plan.resources("google_monitoring_custom_service")
+    assert service.body["service_id"] == names.SERVICE
+    made = [one.body["manifest"] for one in plan.resources("kubernetes_manifest")]
+    jobs = {one["metadata"]["name"] for one in made if one["kind"] == "PodMonitoring"}
+    assert names.WORKERS in jobs
 
 
 def test_the_limit_of_an_objective_is_a_bound_of_its_histogram(plan: Plan) -> None:

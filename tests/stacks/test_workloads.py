@@ -112,8 +112,7 @@ def test_pods_read_their_own_regions_data(plan: Plan) -> None:
         said = variables(container)
         if "APX_BACKENDS" in said:
             assert said["APX_BACKENDS"] == "gcp"
-            assert said["APX_GCP_DATABASE"] == names.database(region)
-            assert said["APX_GCP_BUCKET"] == names.bucket(said["APX_GCP_PROJECT"], region)
+            assert said["APX_GCP_REGION"] == region
             assert said["APX_VALKEY_URL"].startswith("rediss://")
 
 

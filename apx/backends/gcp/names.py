@@ -15,6 +15,10 @@ RECORD, STATE, ENTRY = "record", "state", "entry"
 """Fields of msgpack, which nothing is looked for by: of results, dead letters and keys; of rollouts; of the audit."""
 SECRETS = ("receipts", "arms", "admin-token", "control-tokens")
 """Secrets that all processes of an installation share, each a file of this name in the folder `keys` of the home."""
+WORKERS = "worker"
+"""Pods of the workers, and so the `job` of their metrics in managed Prometheus."""
+SERVICE, AVAILABILITY = "apx", "availability"
+"""The platform's own service in Cloud Monitoring, and its objective that answers are not 5xx."""
 BODIES = "bodies/"
 """What the names of large bodies begin with; those of releases do not."""
 

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import libvalkey
 from valkey.asyncio import BlockingConnectionPool, Valkey
 from valkey.asyncio.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
+from valkey.credentials import CredentialProvider
 from valkey.exceptions import (
     AuthenticationError,
     NoPermissionError,
@@ -43,15 +44,25 @@ _SCHEMES = ("redis", "rediss", "valkey", "valkeys", "unix")
 _BUSY = ("LOADING", "BUSY", "MISCONF", "OOM", "MASTERDOWN", "NOREPLICAS", "TRYAGAIN", "CLUSTERDOWN", "READONLY")
 
 
-def connect(url: str, *, timeout_s: float = CALL_TIMEOUT_S, max_connections: int = MAX_CONNECTIONS) -> Valkey:
+def connect(
+    url: str,
+    *,
+    timeout_s: float = CALL_TIMEOUT_S,
+    max_connections: int = MAX_CONNECTIONS,
+    credentials: CredentialProvider | None = None,
+) -> Valkey:
     """Return a client for `redis://`, `rediss://` or `unix://`; it connects when first used.
+
+    With `?ssl_ca_certs=FILE` only these authorities are trusted, whatever name the certificate carries: they are the
+    store's own, as Memorystore's are, whose certificates name no address.
 
     Close it with `await client.aclose()`. Raises `Misconfigured` for any other address.
     """
     if urlsplit(url).scheme not in _SCHEMES:
         raise Misconfigured(f"{_hide_password(url)!r} is no address of a store: use redis://, rediss:// or unix://")
     url = url.replace("redis", "valkey", 1) if url.startswith("redis") else url
-    tls: dict[str, Any] = {"ssl_check_hostname": True} if url.startswith("valkeys:") else {}
+    own_authority = "ssl_ca_certs=" in urlsplit(url).query
+    tls: dict[str, Any] = {"ssl_check_hostname": not own_authority} if url.startswith("valkeys:") else {}
     pool = BlockingConnectionPool.from_url(
         url,
         timeout=timeout_s,
@@ -60,6 +71,7 @@ def connect(url: str, *, timeout_s: float = CALL_TIMEOUT_S, max_connections: int
         socket_connect_timeout=CONNECT_TIMEOUT_S,
         lib_name=None,
         lib_version=None,
+        **({} if credentials is None else {"credential_provider": credentials}),
         **tls,
     )
     pool.connection_class = _FAST[pool.connection_class]

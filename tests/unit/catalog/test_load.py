@@ -93,6 +93,13 @@ def test_an_empty_folder_lacks_the_three_folders(tmp_path: Path) -> None:
     assert [mistake.code for mistake in find_mistakes(tmp_path)[1]] == ["folder-missing"] * 3
 
 
+def test_what_editors_and_clusters_read_is_left_alone(small: Path) -> None:
+    for folder in ("schemas", "crds"):
+        (small / folder).mkdir(exist_ok=True)
+        (small / folder / "anything.yaml").write_text(": not even YAML")
+    assert find_mistakes(small)[1] == []
+
+
 def test_one_broken_file_does_not_make_others_wrong(small: Path) -> None:
     (small / "products" / "orders" / "product.yaml").write_bytes(b"\xff")
     assert {mistake.file for mistake in find_mistakes(small)[1]} == {"gitops/products/orders/product.yaml"}

@@ -53,7 +53,7 @@ def test_the_schema_in_the_tree_is_the_one_that_the_structs_make(kind: str) -> N
     assert text == as_text(KINDS[kind]), "to accept: python -m apx.catalog.schema gitops/schemas"
 
 
-@pytest.mark.parametrize("name", [*KINDS, "policy-input"])
+@pytest.mark.parametrize("name", [*KINDS, "policy-input", "crd"])
 def test_each_schema_is_a_schema(name: str) -> None:
     jsonschema.Draft202012Validator.check_schema(editors_schema(name))
 
@@ -75,7 +75,7 @@ def test_each_file_of_the_example_names_its_schema_in_its_first_line() -> None:
 
 
 def test_no_yaml_file_of_the_example_stands_elsewhere() -> None:
-    known = {file for pattern in FILES.values() for file in EXAMPLE.glob(pattern)}
+    known = {file for pattern in (*FILES.values(), "crds/*.yaml") for file in EXAMPLE.glob(pattern)}
     assert {file for suffix in ("yaml", "yml") for file in EXAMPLE.rglob(f"*.{suffix}")} == known
 
 

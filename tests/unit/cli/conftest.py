@@ -20,6 +20,7 @@ from apx.backends.memory.rollouts import MemoryRollouts
 from apx.bootstrap import Backends
 from apx.cli.main import main
 from apx.clock import SystemClock
+from apx.rollout.objectives import DayObjectives
 from tests.unit.cli.ran import Ran, Run
 
 GITOPS = Path(__file__).parents[3] / "gitops"
@@ -47,15 +48,16 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Backends:
     """Adapters in process, in place of the store's."""
-    results = MemoryResults(SystemClock())
+    results, rollouts, counts = MemoryResults(SystemClock()), MemoryRollouts(), MemoryCounts()
     backends = Backends(
         keys=MemoryKeys(),
-        rollouts=MemoryRollouts(),
+        rollouts=rollouts,
         bus=MemoryBus(results, SystemClock(), idle_s=0.01),
         results=results,
         blobs=FileBlobs(tmp_path / "blobs"),
         releases=FileReleaseStore(tmp_path / "home" / "releases"),
-        counts=MemoryCounts(),
+        counts=counts,
+        objectives=DayObjectives(counts, rollouts.now_ms),
         leases=MemoryLeases(),
     )
 

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from apx import bootstrap
 from apx.bootstrap import Backends
+from apx.catalog.model import Slo
 from apx.release.load import Loader
 from apx.release.store import ReleaseStore
 from apx.rollout.actions import Wish, move, start
+from apx.rollout.budget import Budget
 from apx.rollout.model import Event
+from apx.rollout.objectives import Objectives
 from tests.unit.cli.ran import Run
 from tests.unit.release.examples import TRUSTED, manifest, spec, stored
 
@@ -56,6 +62,27 @@ def test_a_rollout_is_started_by_its_digests_first_digits(run: Run, world: World
     ran = run("rollout", "start", world.candidate[7:19], "--why", "because")
     assert (ran.code, ran.err) == (0, "")
     assert ran.out == f"orders {world.candidate[7:19]} started (orders-{world.candidate[7:19]}-2)\n"
+
+
+class NotHeard(Objectives):
+    """Says what the second of two sources does when the first is away."""
+
+    async def spent(self, product: str, slo: Slo) -> Budget:
+        return Budget(spent=0.1, text=f"{product} is well", doubt=f"{slo.availability_percent:g} % of what?")
+
+
+def test_what_was_not_known_of_the_error_budget_is_a_line_of_its_own(
+    run: Run, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backends = msgspec.structs.replace(world.store, objectives=NotHeard())
+
+    @asynccontextmanager
+    async def opened(_: object) -> AsyncIterator[Backends]:
+        yield backends
+
+    monkeypatch.setattr("apx.bootstrap.backends", opened)
+    ran = run("rollout", "start", world.candidate)
+    assert (ran.code, ran.out.splitlines()[1]) == (0, "  error budget: orders is well; 99.5 % of what?")
 
 
 def test_without_a_digest_what_is_newest_is_started(run: Run, world: World) -> None:

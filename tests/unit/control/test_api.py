@@ -22,6 +22,7 @@ from apx.backends.memory.leases import MemoryLeases
 from apx.backends.memory.results import MemoryResults
 from apx.backends.memory.rollouts import MemoryRollouts
 from apx.bootstrap import Backends
+from apx.catalog.model import Slo
 from apx.clock import ManualClock
 from apx.errors import Unavailable
 from apx.release.digest import digest_of
@@ -30,6 +31,8 @@ from apx.requests.model import Envelope, Problem, Result
 from apx.requests.ports import ProductBounds, Settlement
 from apx.requests.receipt import Receipts
 from apx.rollout.active import Snapshot
+from apx.rollout.budget import Budget
+from apx.rollout.objectives import DayObjectives, Fallback, Objectives
 from apx.telemetry.spans import SpanFile
 from services.control import app as control_app
 from services.control.access import Access
@@ -51,15 +54,27 @@ class Rollouts(MemoryRollouts):
         return await super().read()
 
 
+class Month(Objectives):
+    """Has too little to tell, or does not answer."""
+
+    error: Exception | None = None
+
+    async def spent(self, product: str, slo: Slo) -> Budget | None:
+        del product, slo
+        if self.error:
+            raise self.error
+        return None
+
+
 class Office:
     """The control API over adapters in process."""
 
     def __init__(self, folder: Path) -> None:
         clock = ManualClock()
-        self.folder = folder
+        self.folder, self.month = folder, Month()
         self.rollouts, self.keys, self.results = Rollouts(clock), MemoryKeys(), MemoryResults(clock)
         self.bus = MemoryBus(self.results, clock, idle_s=0.01)
-        releases = FileReleaseStore(folder / "releases")
+        releases, counts = FileReleaseStore(folder / "releases"), MemoryCounts(clock)
         backends = Backends(
             keys=self.keys,
             rollouts=self.rollouts,
@@ -67,7 +82,8 @@ class Office:
             results=self.results,
             blobs=FileBlobs(folder / "blobs"),
             releases=releases,
-            counts=MemoryCounts(clock),
+            counts=counts,
+            objectives=Fallback(self.month, DayObjectives(counts, self.rollouts.now_ms), clock),
             leases=MemoryLeases(clock),
         )
         spans = SpanFile(folder / "spans.jsonl")

@@ -19,7 +19,7 @@ from schemathesis.specs.openapi.checks import content_type_conformance, response
 
 from apx.admission.operators import ROLES, Operators, Role
 from apx.clock import ManualClock
-from apx.errors import Unsupported
+from apx.errors import Unavailable, Unsupported
 from apx.rollout.counts import Counts
 from apx.telemetry import logs
 from services.control import events
@@ -78,6 +78,27 @@ async def test_a_rollout_is_started_looked_at_and_promoted(office: Office, ann: 
         ("promote", "ann", "fine"),
         ("start", "ann", "because"),
     ]
+
+
+async def test_a_spent_error_budget_is_told_and_force_does_not_ask_for_it(
+    office: Office, ann: httpx.AsyncClient
+) -> None:
+    bad = Counts(answers=5_000, errors=100, latency={})
+    await office.counts.write("worker-1", {"orders": {("sha256:" + "a" * 64, "acme"): bad}})
+    refused = await started(office, ann)
+    assert refused["outcome"] == "refused"
+    assert "2.00 % of 5000 answers failed in the last day, 0.50 % may" in refused["reason"]
+    assert (await started(office, ann, force=True, why="I know"))["outcome"] == "started"
+
+
+async def test_an_error_budget_that_is_not_by_its_own_source_is_told(office: Office, ann: httpx.AsyncClient) -> None:
+    assert (await started(office, ann))["note"] == ""
+    await ann.post("/rollouts/orders/abort", json={"why": "again"})
+    office.month.error = Unavailable("Cloud Monitoring is away")
+    digest = await candidate(office, base_path="/orders", description="another")
+    answer = (await ann.post("/rollouts", json={"releases": [{"digest": digest}]})).json()[0]
+    assert answer["outcome"] == "started"
+    assert "of 30 days nothing is known: Cloud Monitoring is away" in answer["note"]
 
 
 async def test_what_is_refused_stands_in_the_answer(office: Office, ann: httpx.AsyncClient) -> None:

@@ -117,6 +117,18 @@ async def test_what_stands_in_the_way_is_told_and_a_reason_overrides_it(world: W
     assert (await world.store.history("orders"))[0].why.startswith("I know")
 
 
+@pytest.mark.parametrize("spent", [0.5, 1.0])
+async def test_what_was_not_known_of_the_error_budget_is_told(world: World, spent: float) -> None:
+    budgets = {"orders": Budget(spent=spent, text="1 % failed in the last day", doubt="the month is not known")}
+    (one,) = await world.start(await world.release(), budgets=budgets)
+    told = "1 % failed in the last day; the month is not known"
+    if spent < 1:
+        assert (one.outcome, one.note) == ("started", f"error budget: {told}")
+    else:
+        assert (one.outcome, one.note) == ("refused", "")
+        assert told in one.reason
+
+
 async def test_force_takes_a_reason(world: World) -> None:
     with pytest.raises(Unsupported, match="say why"):
         await world.start(await world.release(), force=True)

@@ -1,0 +1,1 @@
+"""What a change of the stacks would do, told from two commits without access to any cloud (docs/stack-changes.md)."""
