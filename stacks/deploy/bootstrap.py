@@ -19,9 +19,10 @@ BIGQUERY = "bigquery"
 
 
 def bootstrap(cloud: Cloud, stacks: Sequence[Stack], person: Person) -> None:
-    """Show the commands, run them after a typed yes, and stop at the first that fails.
+    """Show the commands, and run them after a typed yes; each may be run again.
 
-    Each may be run again. Raises `Conflict` without a yes, `Unavailable` when one fails.
+    Raises `Conflict` without a yes, `Unavailable` at the first that fails. An account that cannot be asked for is only
+    told: some exist since their API is on, and the stack that names one that does not will say so.
     """
     project, wrong = who_and_where(cloud)
     if project is None or wrong:
@@ -33,11 +34,12 @@ def bootstrap(cloud: Cloud, stacks: Sequence[Stack], person: Person) -> None:
         raise Conflict("Nothing was run: there is nobody to ask here. People prepare a project, once.")
     if answer != "yes":
         raise Conflict(f"Nothing was run: {answer!r} is not 'yes'.")
+    accounts = list(_accounts(cloud))
     for argv in commands(cloud, stacks):
         done = cloud.commands.run(argv)
-        if not done.ok:
+        if not done.ok and argv not in accounts:
             raise Unavailable(f"`{shown(argv)}` failed: {last_line(done)}. It goes on from here when run again.")
-        person.say(f"done: {shown(argv)}")
+        person.say(f"{'done' if done.ok else f'failed, {last_line(done)}'}: {shown(argv)}")
 
 
 def commands(cloud: Cloud, stacks: Sequence[Stack]) -> list[tuple[str, ...]]:

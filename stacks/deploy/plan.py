@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
-Action = Literal["add", "change", "replace", "destroy", "forget"]
+Action = Literal["add", "change", "replace", "destroy", "forget", "move"]
 ACTIONS: Mapping[tuple[str, ...], Action] = {
     ("create",): "add",
     ("update",): "change",
@@ -19,7 +19,7 @@ ACTIONS: Mapping[tuple[str, ...], Action] = {
     ("create", "forget"): "replace",
 }
 """What is in none of these (`no-op`, `read`) changes nothing."""
-MARKS: Mapping[Action, str] = {"add": "+", "change": "~", "replace": "-/+", "destroy": "-", "forget": "."}
+MARKS: Mapping[Action, str] = {"add": "+", "change": "~", "replace": "-/+", "destroy": "-", "forget": ".", "move": ">"}
 KEEPS: Mapping[str, str] = {
     "google_artifact_registry_repository": "every image, also those to go back to",
     "google_bigquery_dataset": "who used what, since the beginning",
@@ -106,13 +106,13 @@ def read_plan(stack: str, shown: bytes) -> Plan:
     """Read what `terraform show -json` says of a saved plan."""
     said = msgspec.json.decode(shown)
     outputs = {name: one for name, one in said.get("output_changes", {}).items() if one["actions"] != ["no-op"]}
-    done = [one for one in said.get("resource_changes", ()) if tuple(one["change"]["actions"]) in ACTIONS]
+    done = [one for one in said.get("resource_changes", ()) if _action(one)]
     essence = [sorted((_essence(one) for one in done), key=lambda one: str(one[0])), sorted(outputs)]
     return Plan(
         stack=stack,
         changes=tuple(_change(one) for one in done),
         outputs=tuple(sorted(outputs)),
-        drift=tuple(change for one in said.get("resource_drift", ()) if (change := _drifted(one)) is not None),
+        drift=tuple(_change(one) for one in said.get("resource_drift", ()) if _drifted(one)),
         digest=_digest([stack, *essence]),
         new=not any(one["mode"] == "managed" for one in _known(said)),
     )
@@ -125,8 +125,14 @@ def _known(said: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     return found
 
 
+def _action(one: Mapping[str, Any]) -> Action | None:
+    """Return what becomes of a resource; None where nothing does."""
+    moved = one.get("previous_address") or one["change"].get("importing")
+    return ACTIONS.get(tuple(one["change"]["actions"]), "move" if moved else None)
+
+
 def _change(one: Mapping[str, Any]) -> Change:
-    action = ACTIONS[tuple(one["change"]["actions"])]
+    action = _action(one) or "change"
     fields: tuple[str, ...] = ()
     if action == "change":
         fields = tuple(_different(one["change"])) or tuple(_different(one["change"], calm=False))
@@ -135,10 +141,9 @@ def _change(one: Mapping[str, Any]) -> Change:
     return Change(address=one["address"], type=one["type"], action=action, fields=fields)
 
 
-def _drifted(one: Mapping[str, Any]) -> Change | None:
-    """Return what was done to a resource; None where only what changes by itself did."""
-    change = _change(one)
-    return None if change.action == "change" and not _different(one["change"]) else change
+def _drifted(one: Mapping[str, Any]) -> bool:
+    """Say whether more was done to a resource than what changes by itself."""
+    return _action(one) not in (None, "change") or bool(_different(one["change"]))
 
 
 def _essence(one: Mapping[str, Any]) -> Sequence[Any]:

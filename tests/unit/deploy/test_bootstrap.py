@@ -57,6 +57,15 @@ def test_the_first_command_that_fails_ends_it(bench: Bench, stacks: list[Stack])
     assert not bench.commands.texts("gcloud beta")
 
 
+def test_an_account_that_cannot_be_asked_for_is_told_and_the_others_are_made(bench: Bench, stacks: list[Stack]) -> None:
+    compute = "gcloud beta services identity create --service=compute.googleapis.com"
+    bench.commands.replies[compute] = fails("ERROR: no identity for this service")
+    bench.person.answers = ["yes"]
+    bootstrap(bench.cloud, stacks, bench.person)
+    assert f"failed, ERROR: no identity for this service: {compute}" in bench.person.read
+    assert len(bench.commands.texts("gcloud beta services identity create")) == len(SERVICE_AGENTS) - 1
+
+
 def test_nobody_who_is_not_signed_in_is_asked(bench: Bench, stacks: list[Stack]) -> None:
     bench.commands.replies["gcloud auth list"] = says([])
     with pytest.raises(Conflict, match="wrong: gcloud is not signed in"):

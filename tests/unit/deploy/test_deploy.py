@@ -6,11 +6,10 @@ import re
 
 import pytest
 
-from apx.errors import Conflict, Misconfigured
+from apx.errors import Misconfigured
 from stacks.deploy.approval import Approval
 from stacks.deploy.commands import INTERRUPTED, Done
 from stacks.deploy.person import Terminal
-from stacks.environment import FOLDER, read_environment
 from tests.unit.deploy.conftest import Bench
 from tests.unit.deploy.recorded import DIGEST, Ran, Typist, fails, plan_of, planned, says
 
@@ -280,30 +279,3 @@ def test_stacks_that_cannot_be_synthesised_are_told(bench: Bench) -> None:
     bench.commands.replies[""] = lambda ran: fails("boom: no such region") if "stacks" in ran.argv else Done(0)
     with pytest.raises(Misconfigured, match="The stacks of dev could not be synthesised: boom: no such region"):
         deploy(bench)
-
-
-class TestDestroy:
-    GONE = Approval(environment="dev", type_name=True, destroying=True)
-
-    @pytest.mark.parametrize("environment", ["prod", "staging"])
-    def test_refuses_what_is_protected(self, bench: Bench, environment: str) -> None:
-        bench.environment = read_environment(FOLDER / f"{environment}.yaml")
-        with pytest.raises(Conflict, match=f"{environment} is not destroyed from here: it"):
-            bench.session.destroy(self.GONE)
-        assert bench.commands.ran == []
-
-    def test_takes_away_in_the_reverse_order_all_but_keys(self, bench: Bench) -> None:
-        every = {name: {DATABASE: ("delete",)} for name in ORDER}
-        bench.commands.replies.update(planned(every))
-        bench.person.answers = ["dev"] * 4
-        assert bench.session.destroy(self.GONE)
-        kept = ["dev-network", "dev-data", "dev-workloads-us-central1", "dev-edge"]
-        assert bench.commands.stacks("terraform apply") == kept[::-1]
-        assert "These stay, as keys can never be had back: dev-encryption, dev-identity" in bench.person.read
-        assert all("-destroy" in text for text in bench.commands.texts("terraform plan"))
-
-    def test_needs_the_name_typed(self, bench: Bench) -> None:
-        bench.commands.replies.update(planned({"dev-edge": {"google_x.a": ("delete",)}}))
-        bench.person.answers = ["yes"]
-        assert not bench.session.destroy(self.GONE)
-        assert "Nothing was applied: 'yes' is not 'dev'." in bench.person.read

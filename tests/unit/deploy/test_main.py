@@ -7,14 +7,15 @@ import pytest
 
 from stacks.deploy.__main__ import main
 from stacks.deploy.commands import Done, Processes
-from tests.unit.deploy.recorded import Recorded, planned
+from tests.unit.deploy.recorded import Recorded, Site, planned
 
 
 @pytest.fixture
 def recorded(out: Path, monkeypatch: pytest.MonkeyPatch) -> Recorded:
-    """Let the command line meet recorded commands in the place of processes."""
+    """Let the command line meet what is recorded in the place of processes and servers."""
     commands = Recorded()
     monkeypatch.setattr(Processes, "run", lambda _, argv, **more: commands.run(argv, **more))
+    monkeypatch.setattr("stacks.deploy.__main__.Https", Site)
     monkeypatch.setattr("stacks.deploy.__main__.OUT", out.parent)
     return commands
 

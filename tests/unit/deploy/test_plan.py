@@ -79,6 +79,13 @@ def test_what_changes_by_itself_neither_drifts_nor_moves_the_digest() -> None:
     assert [one.address for one in plan(resource_drift=[still, moved]).drift] == ["x.z"]
 
 
+@pytest.mark.parametrize("how", [{"previous_address": "google_x.was"}, {}])
+def test_what_only_gets_another_name_is_to_be_applied_too(how: dict[str, str]) -> None:
+    given = {**change("google_x.is", "no-op", before={}, after={}), **how}
+    assert plan(given).empty == (not how)
+    assert ("  > google_x.is" in str(plan(given))) == bool(how)
+
+
 def test_outputs_alone_are_changes_too() -> None:
     found = plan(output_changes={"address": {"actions": ["update"]}, "same": {"actions": ["no-op"]}})
     assert not found.empty
