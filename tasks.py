@@ -95,11 +95,23 @@ def synth(_: Context) -> None:
 
 
 @task
+def deploy(_: Context) -> None:
+    """Bring an environment to its Google Cloud project: ENV --image REPO@sha256:…; --help lists the rest."""
+    _deploy("deploy")
+
+
+@task
 def diff(_: Context) -> None:
-    """Tell what a change of the stacks would do: --offline BASE [HEAD] [--environment NAME]… [--json | --markdown]."""
-    if "--offline" not in _rest():
-        sys.exit("This needs access to the cloud and is `./dev diff ENV`; without it: `./dev diff --offline BASE`.")
-    sys.exit(_run(sys.executable, "-m", "stacks.changes", *(word for word in _rest() if word != "--offline")))
+    """Tell what a deployment would do: ENV [--drift]; without the cloud, what a change would: --offline BASE [HEAD]."""
+    if "--offline" in (rest := _rest()):
+        sys.exit(_run(sys.executable, "-m", "stacks.changes", *(word for word in rest if word != "--offline")))
+    _deploy("diff")
+
+
+@task
+def destroy(_: Context) -> None:
+    """Take an environment away, but for its keys; never production: ENV."""
+    _deploy("destroy")
 
 
 @task
@@ -133,6 +145,13 @@ def _rest() -> Sequence[str]:
 def _platform(command: str) -> None:
     from apx.local.commands import main  # noqa: PLC0415 -- half a second that the other tasks need not wait
 
+    sys.exit(main([command, *_rest()]))
+
+
+def _deploy(command: str) -> None:
+    from stacks.deploy.__main__ import main  # noqa: PLC0415 -- it takes signals, so it runs in this very process
+
+    os.chdir(ROOT)
     sys.exit(main([command, *_rest()]))
 
 

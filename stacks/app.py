@@ -30,13 +30,16 @@ def synthesise(environment: Environment, out: Path) -> None:
     encryption = Encryption(app, environment, identity)
     network = Network(app, environment)
     data = Data(app, environment, identity, network, encryption)
-    Artifacts(app, environment, identity, encryption)
+    artifacts = Artifacts(app, environment, identity, encryption)
     catalog = load_catalog(GITOPS)
-    Messaging(app, environment, identity, encryption, data=data, catalog=catalog)
-    Provenance(app, environment, identity)
+    messaging = Messaging(app, environment, identity, encryption, data=data, catalog=catalog)
+    provenance = Provenance(app, environment, identity)
+    edge = Edge(app, environment, identity, network)
     for region in environment.regions:
         cluster = Cluster(app, environment, region, identity, network, encryption)
-        Workloads(app, environment, region, identity, cluster, data, catalog=catalog)
-    edge = Edge(app, environment, identity, network)
+        workloads = Workloads(app, environment, region, identity, cluster, data, catalog=catalog)
+        for used in (artifacts, messaging, provenance):
+            workloads.add_dependency(used)  # by name: buckets, topics, and the policy that lets pods in
+        edge.add_dependency(workloads)  # GKE makes the groups of endpoints for the Services there
     Observability(app, environment, edge)
     app.synth()

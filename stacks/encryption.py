@@ -14,6 +14,7 @@ from constructs import Construct
 
 from stacks.environment import Environment, Region
 from stacks.identity import Identity
+from stacks.services import SERVICE_AGENTS
 from stacks.stack import ApxStack
 
 ROTATION_S = 90 * 86_400
@@ -21,18 +22,6 @@ USE = "roles/cloudkms.cryptoKeyEncrypterDecrypter"
 SIGNING = "release-signing"
 VERIFIERS = ("router", "worker", "monitor", "control")
 """Who asks for the public half of the signing key, to let only signed releases through."""
-SERVICE_AGENTS = {
-    "pubsub": "service-{}@gcp-sa-pubsub.iam.gserviceaccount.com",
-    "firestore": "service-{}@gcp-sa-firestore.iam.gserviceaccount.com",
-    "container": "service-{}@container-engine-robot.iam.gserviceaccount.com",
-    "compute": "service-{}@compute-system.iam.gserviceaccount.com",
-    "bigquery": "bq-{}@bigquery-encryption.iam.gserviceaccount.com",
-    "memorystore": "service-{}@gcp-sa-memorystore.iam.gserviceaccount.com",
-    "artifactregistry": "service-{}@gcp-sa-artifactregistry.iam.gserviceaccount.com",
-    "gkebackup": "service-{}@gcp-sa-gkebackup.iam.gserviceaccount.com",
-    "secretmanager": "service-{}@gcp-sa-secretmanager.iam.gserviceaccount.com",
-}
-"""Google's own accounts that encrypt with our keys on our behalf."""
 
 
 class Encryption(ApxStack):

@@ -29,6 +29,8 @@ Email = Annotated[str, Meta(pattern="^[^@\\s]+@[^@\\s]+\\.[a-z]+$")]
 Member = Annotated[str, Meta(pattern="^(user|group|serviceAccount):[^@\\s]+@[^@\\s]+$")]
 Repository = Annotated[str, Meta(pattern="^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$")]
 Hour = Annotated[int, Meta(ge=0, le=23)]
+IMAGE = r"^[a-z0-9.-]+(/[a-z0-9._-]+)+@sha256:[0-9a-f]{64}$"
+"""What names an image: a repository and a digest, never a tag."""
 ALL_OF_A_REGION = IPv4Network("10.0.0.0/8")
 
 

@@ -24,9 +24,10 @@ from constructs import Construct
 from apx.backends.gcp import names
 from apx.catalog.model import DAY_S, Catalog
 from stacks.data import Data
-from stacks.encryption import SERVICE_AGENTS, Encryption
+from stacks.encryption import Encryption
 from stacks.environment import Environment, Region
 from stacks.identity import Identity
+from stacks.services import SERVICE_AGENTS
 from stacks.stack import ApxStack
 from stacks.usage import avro_schema
 

@@ -27,7 +27,7 @@ from stacks.cluster import Cluster
 from stacks.data import Data
 from stacks.deployments import CA_FOLDER, VALKEY_CA, VALKEY_CA_FILE, deployment
 from stacks.edge import CONTROL_NEG, EDGE_NEG
-from stacks.environment import Environment, Region
+from stacks.environment import IMAGE, Environment, Region
 from stacks.identity import WORKLOADS, Identity
 from stacks.namespace import NamespaceStack
 from stacks.network import CONTROL_PORT, EDGE_PORT
@@ -40,7 +40,6 @@ from stacks.variables import tell
 PUBLISHED = {"edge": (EDGE_PORT, EDGE_NEG), "control": (CONTROL_PORT, CONTROL_NEG)}
 """What load balancers reach, each as a network endpoint group of every zone."""
 SCRAPED_EVERY = "30s"
-IMAGE = r"^[a-z0-9.-]+(/[a-z0-9._-]+)+@sha256:[0-9a-f]{64}$"
 
 
 class Workloads(NamespaceStack):

@@ -185,3 +185,9 @@ def test_the_benchmarks_get_an_environment_of_their_own(checkout: Checkout) -> N
     checkout.dev("bench")
     assert (checkout.root / ".venv-bench" / "bin" / "python").exists()
     assert checkout.calls() == ["venv", SYNC, INSTALL, *("venv", SYNC) * 2]
+
+
+@pytest.mark.parametrize("name", ["synth", "deploy", "diff", "destroy"])
+def test_what_works_on_the_stacks_gets_their_environment_and_its_arguments(checkout: Checkout, name: str) -> None:
+    assert checkout.dev(name, "dev", "--check").stdout == f"runs -m invoke {name} -- dev --check\n"
+    assert (checkout.root / ".venv-stacks" / "bin" / "python").exists()
