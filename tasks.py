@@ -109,6 +109,12 @@ def diff(_: Context) -> None:
 
 
 @task
+def image(_: Context) -> None:
+    """Build, push and attest the image of this commit, with its SBOM and provenance: ENVIRONMENT."""
+    sys.exit(_run(sys.executable, "-m", "stacks.deploy", "image", *_rest()))
+
+
+@task
 def destroy(_: Context) -> None:
     """Take an environment away, but for its keys; never production: ENV."""
     _deploy("destroy")

@@ -50,7 +50,7 @@ ACCESS_LOGGER = "group:cloud-storage-analytics@google.com"
 """Google's own group that delivers access logs: https://cloud.google.com/storage/docs/access-logs"""
 REGISTRY_ROLES: Mapping[str, str] = {
     NODES: "roles/artifactregistry.reader",
-    "deployer": "roles/artifactregistry.writer",
+    "builder": "roles/artifactregistry.writer",
 }
 
 

@@ -24,7 +24,7 @@ from stacks.environment import Environment
 from stacks.stack import ApxStack, suppress
 
 APIS = (
-    *("artifactregistry", "bigquery", "binaryauthorization", "certificatemanager", "cloudkms", "compute"),
+    *("artifactregistry", "bigquery", "binaryauthorization", "certificatemanager", "cloudkms", "cloudtrace", "compute"),
     *("container", "containeranalysis", "containerscanning", "firestore", "gkebackup", "iam", "iamcredentials", "iap"),
     *("logging", "memorystore", "monitoring", "networkconnectivity", "pubsub"),
     *("secretmanager", "storage", "sts"),
@@ -44,6 +44,7 @@ none for the edge.
 NODES = "nodes"
 WORKFLOWS: Mapping[str, tuple[str, str]] = {
     "planner": ("ref:refs/heads/main", "reads, to say what a deployment would do, and what others changed"),
+    "builder": ("ref:refs/heads/main", "builds, pushes and attests images"),
     "deployer": ("environment", "applies the stacks"),
     "promoter": ("environment", "signs releases and starts their rollouts"),
 }
@@ -62,6 +63,10 @@ PROJECT_ROLES: Mapping[str, tuple[str, ...]] = {
         *("roles/iam.securityReviewer", "roles/logging.viewer", "roles/memorystore.viewer", "roles/monitoring.viewer"),
         *("roles/pubsub.viewer", "roles/secretmanager.viewer", "roles/serviceusage.serviceUsageViewer"),
         "roles/storage.bucketViewer",
+    ),
+    "builder": (
+        *("roles/binaryauthorization.attestorsViewer", "roles/containeranalysis.notes.attacher"),
+        "roles/containeranalysis.occurrences.editor",
     ),
     "deployer": (
         *("roles/artifactregistry.admin", "roles/bigquery.admin", "roles/binaryauthorization.policyEditor"),

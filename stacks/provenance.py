@@ -1,4 +1,4 @@
-"""Which images may run: those that the deployer attested, and Google's own."""
+"""Which images may run: those that the builder attested, and Google's own."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from stacks.environment import Environment
 from stacks.identity import Identity
 from stacks.stack import ApxStack
 
-SIGNER = "deployer"
-"""The workflow that attests what it built."""
+SIGNER = "builder"
+"""The workflow that attests what it built; who deploys cannot make an image run that it did not."""
 
 
 class Provenance(ApxStack):

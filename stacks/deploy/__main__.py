@@ -1,4 +1,4 @@
-"""`python -m stacks.deploy deploy|diff|destroy ENVIRONMENT`, or `./dev deploy`, `./dev diff`, `./dev destroy`."""
+"""`python -m stacks.deploy deploy|diff|image|destroy ENVIRONMENT`, or `./dev deploy` and so on."""
 
 from __future__ import annotations
 
@@ -47,6 +47,17 @@ def deploy(asked: argparse.Namespace, session: Session) -> int:
         _approval(asked), image=asked.image, build=asked.build, base=asked.base, first=asked.bootstrap
     )
     return 0 if done else 1
+
+
+def image(_: argparse.Namespace, session: Session) -> int:
+    """Build, push and attest the image of this commit; print its name, and hand it to the workflow that asked."""
+    built = session.image()
+    sys.stdout.write(f"{built}\n")
+    if outputs := os.environ.get("GITHUB_OUTPUT"):
+        name, _, digest = built.partition("@")
+        with Path(outputs).open("a", encoding="utf-8") as file:
+            file.write(f"name={name}\ndigest={digest}\n")
+    return 0
 
 
 def diff(asked: argparse.Namespace, session: Session) -> int:
@@ -102,10 +113,11 @@ def _parser() -> argparse.ArgumentParser:
     differing.add_argument("--image", default="", metavar="REPO@sha256:…", help="else the one that runs")
     differing.add_argument("--drift", action="store_true", help="what others changed in the cloud instead")
     differing.add_argument("--markdown", action="store_true", help="print Markdown")
+    building = commands.add_parser("image", help="build, push and attest this commit's image")
     destroying = commands.add_parser("destroy", help="take everything away that can be had back")
     for one in (deploying, destroying):
         one.add_argument("--approve", action="append", default=[], metavar="DIGEST", help="a plan that was looked at")
-    for one, run in ((deploying, deploy), (differing, diff), (destroying, destroy)):
+    for one, run in ((deploying, deploy), (differing, diff), (building, image), (destroying, destroy)):
         one.add_argument("environment", help="a name in stacks/environments")
         one.set_defaults(run=run)
     return parser

@@ -76,6 +76,10 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
         )
         return run.go(waves(stacks)) and (base or self._smoke(terraform, stacks))
 
+    def image(self) -> str:
+        """Return this commit's image, built, pushed and attested. Raises `Misconfigured`, `Unavailable`."""
+        return Builder(self.cloud).build()
+
     def diff(self, *, image: str, drift: bool) -> Difference:
         """Return what a deployment would do, or with `drift` what others did."""
         stacks = self.synthesise()

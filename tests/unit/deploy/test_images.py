@@ -17,11 +17,15 @@ SIGN = "gcloud container binauthz attestations sign-and-create"
 
 @pytest.fixture
 def builder(bench: Bench) -> Builder:
+    summary = says({"image_summary": {"digest": DIGEST.partition("@")[2]}})
+
+    def built() -> bool:
+        return bool(bench.commands.texts("docker buildx build"))
+
     bench.commands.replies.update(
         {
             "git rev-parse": Done(0, COMMIT.encode()),
-            "gcloud artifacts docker images describe": fails("ERROR: not found"),
-            "docker inspect": Done(0, DIGEST.encode()),
+            "gcloud artifacts docker images describe": lambda _: summary if built() else fails("ERROR: not found"),
             "gcloud container binauthz attestations list": says([]),
         }
     )
@@ -30,7 +34,9 @@ def builder(bench: Bench) -> Builder:
 
 def test_a_commit_is_built_pushed_and_attested(bench: Bench, builder: Builder) -> None:
     assert builder.build() == DIGEST
-    assert bench.commands.texts("docker push") == [f"docker push {REPOSITORY}:{COMMIT}"]
+    (build,) = bench.commands.texts("docker buildx build")
+    assert "--sbom=true --provenance=mode=max --push --file services/Dockerfile" in build
+    assert f"--tag {REPOSITORY}:{COMMIT} ." in build
     (signed,) = bench.commands.texts(SIGN)
     assert f"--artifact-url={DIGEST} --attestor=apx-dev-provenance" in signed
     assert "keyRings/apx-dev-provenance/cryptoKeys/attestation/cryptoKeyVersions/1" in signed
@@ -52,7 +58,19 @@ def test_what_is_not_committed_is_not_built(bench: Bench, builder: Builder) -> N
 
 
 def test_a_build_that_fails_ends_it(bench: Bench, builder: Builder) -> None:
-    bench.commands.replies["docker build"] = fails("ERROR: no space left")
+    bench.commands.replies["docker buildx build"] = fails("ERROR: no space left")
     with pytest.raises(Unavailable, match="failed: ERROR: no space left"):
         builder.build()
-    assert not bench.commands.texts("docker push")
+    assert not bench.commands.texts(SIGN)
+
+
+def test_a_builder_that_is_there_already_is_used(bench: Bench, builder: Builder) -> None:
+    bench.commands.replies["docker buildx create"] = fails("ERROR: existing instance for apx")
+    assert builder.build() == DIGEST
+
+
+def test_what_the_registry_does_not_know_is_not_signed_for(bench: Bench, builder: Builder) -> None:
+    bench.commands.replies["gcloud artifacts docker images describe"] = fails("ERROR: not found")
+    with pytest.raises(Unavailable, match="the registry does not know it"):
+        builder.build()
+    assert not bench.commands.texts(SIGN)
