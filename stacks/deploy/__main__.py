@@ -54,7 +54,7 @@ def image(_: argparse.Namespace, session: Session) -> int:
     built = session.image()
     sys.stdout.write(f"{built}\n")
     if outputs := os.environ.get("GITHUB_OUTPUT"):
-        name, _, digest = built.partition("@")
+        name, digest = built.split("@")
         with Path(outputs).open("a", encoding="utf-8") as file:
             file.write(f"name={name}\ndigest={digest}\n")
     return 0
