@@ -15,8 +15,8 @@ import msgspec
 from apx.admission.bodies import has_one_reading, is_json_type
 from apx.admission.keys import KeyRecord
 from apx.admission.routes import Match, RouteTree
-from apx.catalog.model import PlanSpec, ProductSpec, Rate, Route
-from apx.limits.bucket import Buckets, Taken
+from apx.catalog.model import PlanSpec, ProductSpec, Route
+from apx.limits.leases import Answer, Level
 from apx.policy.decision import Decision
 from apx.release.model import Release
 from apx.telemetry import metrics
@@ -115,8 +115,7 @@ class Admitted(msgspec.Struct, frozen=True, kw_only=True):
     key: KeyRecord
     plan: str
     decision: Decision
-    taken: Taken
-    rate: Rate
+    limit: Answer
 
 
 class Refused(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,8 +125,8 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True):
     code: str
     detail: str
     retry_after_s: int | None = None
-    taken: Taken | None = None
-    rate: Rate | None = None
+    limit: Answer | None = None
+    """What a limit said, where one refused."""
     policy_failed: bool = False
     allow: tuple[str, ...] = ()
 
@@ -135,17 +134,11 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True):
 class Judged(msgspec.Struct, frozen=True, kw_only=True):
     """What a release says of a request, limits aside."""
 
-    plan: str
-    rate: Rate
+    plan: PlanSpec
+    plan_name: str
     decision: Decision
     document: bytes
     """The input document that was decided about, JSON."""
-
-
-def admit(product: LiveProduct, match: Match, key: KeyRecord, call: Call, buckets: Buckets) -> Admitted | Refused:
-    """Admit one request of a known caller on a known route, or say why not."""
-    judged = judge(product, match, key, call, product.decide)
-    return judged if isinstance(judged, Refused) else take(product, match, key, judged, buckets)
 
 
 def judge(
@@ -164,23 +157,32 @@ def judge(
     decision = decide(document)
     if not decision.allow:
         return _denied(decision)
-    return Judged(plan=plan_name, rate=plan.rate, decision=decision, document=document)
+    return Judged(plan=plan, plan_name=plan_name, decision=decision, document=document)
 
 
-def take(product: LiveProduct, match: Match, key: KeyRecord, judged: Judged, buckets: Buckets) -> Admitted | Refused:
-    """Take what a judged request costs from its key's limit."""
-    taken = buckets.take(f"{key.id}/{product.name}", judged.rate, judged.decision.cost)
-    if not taken.allowed:
+def levels(product: LiveProduct, key: KeyRecord, judged: Judged) -> tuple[Level, ...]:
+    """Return the limits that a judged request falls under, the narrowest first."""
+    own = Level("plan", f"k:{product.name}:{key.id}", judged.plan.rate)
+    if judged.plan.org_rate is None:
+        return (own,)
+    return own, Level("org", f"o:{product.name}:{key.org}:{judged.plan_name}", judged.plan.org_rate)
+
+
+def conclude(product: LiveProduct, match: Match, key: KeyRecord, judged: Judged, limit: Answer) -> Admitted | Refused:
+    """Admit a judged request when its limits took it."""
+    if limit.away:
+        metrics.LIMITS_REFUSED.inc(product.name, "away")
+        return _AWAY
+    if not limit.taken.allowed:
         metrics.LIMITS_REFUSED.inc(product.name, "rate")
-        return _over_limit(taken, judged.rate)
+        return _over_limit(limit)
     return Admitted(
         product=product,
         route=match.route,
         key=key,
-        plan=judged.plan,
+        plan=judged.plan_name,
         decision=judged.decision,
-        taken=taken,
-        rate=judged.rate,
+        limit=limit,
     )
 
 
@@ -196,18 +198,25 @@ def _denied(decision: Decision) -> Refused:
     return Refused(status=403, code=decision.reason, detail=decision.detail or "The product's policy refuses this.")
 
 
-def _over_limit(taken: Taken, rate: Rate) -> Refused:
-    never = taken.retry_after_s == float("inf")
+def _over_limit(limit: Answer) -> Refused:
+    whose = _WHOSE[limit.level.name]
+    never = limit.taken.retry_after_s == float("inf")
     return Refused(
         status=429,
         code="quota-exceeded",
-        detail="This request costs more than the plan ever allows at once." if never else "The plan's rate is used up.",
-        retry_after_s=None if never else max(1, int(taken.retry_after_s + 0.999)),
-        taken=taken,
-        rate=rate,
+        detail=f"This request costs more than {whose} ever allows at once." if never else f"{whose} is used up.",
+        retry_after_s=None if never else max(1, int(limit.taken.retry_after_s + 0.999)),
+        limit=limit,
     )
 
 
+_WHOSE = {"plan": "The plan's rate of this key", "org": "The plan's rate of all keys of the org"}
+_AWAY = Refused(
+    status=503,
+    code="limits-away",
+    detail="What is left of the plan's rate cannot be told now, and the plan wants to be sure.",
+    retry_after_s=1,
+)
 _ENCODED = Refused(
     status=415,
     code="body-encoded",

@@ -57,13 +57,13 @@ class SideBySide:
         """Count what a release made of a request."""
         counts = self._tally.of(product.name, product.digest, org)
         counts.requests += 1
-        if isinstance(answer, Refused) and answer.taken is None:
+        if isinstance(answer, Refused) and answer.limit is None:
             counts.denied += 1
             counts.policy_failures += answer.policy_failed
 
     def wants_comparison(self, arms: Arms[LiveProduct], arm: Arm, answer: Admitted | Refused) -> bool:
         """Tell whether a request is one to put to the other release as well."""
-        limited = isinstance(answer, Refused) and answer.taken is not None
+        limited = isinstance(answer, Refused) and answer.limit is not None
         if limited or arm == "candidate":
             return isinstance(answer, Refused) and not limited
         rollout = arms.rollout

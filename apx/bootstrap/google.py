@@ -29,6 +29,7 @@ from apx.backends.valkey.bus import ValkeyBus
 from apx.backends.valkey.connection import connect
 from apx.backends.valkey.counts import ValkeyCounts
 from apx.backends.valkey.leases import ValkeyLeases
+from apx.backends.valkey.limits import ValkeyLimits
 from apx.backends.valkey.notices import Notices
 from apx.backends.valkey.results import ValkeyResults
 from apx.bootstrap.outside import Backends
@@ -71,6 +72,7 @@ async def backends(settings: Settings, lease_s: float) -> AsyncIterator[Backends
                 counts=counts,
                 objectives=budgets,
                 leases=ValkeyLeases(client),
+                limits=ValkeyLimits(client),
             )
         finally:
             await bus.aclose()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from apx.admission.keys import KeyStore
+from apx.limits.store import LimitStore
 from apx.release.store import ReleaseStore
 from apx.requests.ports import BlobStore, Bus, ResultStore
 from apx.rollout.active import Leases, RolloutStore
@@ -24,3 +25,4 @@ class Backends(msgspec.Struct, frozen=True):
     counts: CountStore
     objectives: Objectives
     leases: Leases
+    limits: LimitStore

@@ -15,6 +15,7 @@ from apx.backends.valkey.connection import connect
 from apx.backends.valkey.counts import ValkeyCounts
 from apx.backends.valkey.keys import ValkeyKeys
 from apx.backends.valkey.leases import ValkeyLeases
+from apx.backends.valkey.limits import ValkeyLimits
 from apx.backends.valkey.notices import Notices
 from apx.backends.valkey.results import ValkeyResults
 from apx.backends.valkey.rollouts import ValkeyRollouts
@@ -50,6 +51,7 @@ async def backends(settings: Settings, *, lease_s: float = LEASE_S) -> AsyncIter
             counts=counts,
             objectives=DayObjectives(counts, live.now_ms),
             leases=ValkeyLeases(client),
+            limits=ValkeyLimits(client),
         )
     finally:
         await bus.aclose()

@@ -381,6 +381,10 @@ class PlanSpec(Spec, frozen=True, kw_only=True):
     """For people."""
     rate: Rate
     """How many requests one key may make of one product."""
+    org_rate: Rate | None = None
+    """How many requests all keys of one org together may make of one product."""
+    when_limits_are_away: Literal["closed", "local"] = "local"
+    """While the store of limits does not answer: refuse with 503, or let a quarter of each limit through per router."""
     max_timeout_s: Seconds = 300.0
     """No product that offers this plan may have a longer timeout."""
     max_body_bytes: Bytes = 1_048_576

@@ -97,7 +97,14 @@ KEY_LOOKUPS = Counter(
 LIMITS_REFUSED = Counter(
     "apx_limits_refused_total",
     "Requests that a limit refused.",
-    (PRODUCT, Label("limit", ("rate", "quota", "budget", "backlog", "concurrency"))),
+    (PRODUCT, Label("limit", ("rate", "away", "quota", "budget", "backlog", "concurrency"))),
+    registry=REGISTRY,
+)
+
+LIMIT_STORE_FAILURES = Counter(
+    "apx_limit_store_failures_total",
+    "Times that the store of limits did not answer in time, or said that it cannot.",
+    (Label("cause", ("timeout", "unavailable")),),
     registry=REGISTRY,
 )
 

@@ -17,7 +17,7 @@ from apx.admission.admit import LiveProduct
 from apx.admission.identity import Identity
 from apx.admission.side_by_side import SideBySide
 from apx.errors import ApxError
-from apx.limits.bucket import Buckets
+from apx.limits.leases import Limiter
 from apx.rollout.counts import Tally
 from apx.rollout.follow import Follower
 from apx.telemetry import logs, tracing
@@ -61,13 +61,13 @@ async def serve(settings: RouterSettings) -> None:
     async with bootstrap.backends(settings) as backends:
         identity = Identity(backends.keys, clock)
         tally, recorder = Tally(), bootstrap.recorder(settings)
-        receipts = bootstrap.receipts(settings, settings.region)
+        receipts, limits = bootstrap.receipts(settings, settings.region), Limiter(backends.limits, clock)
         follower: Follower[LiveProduct] = bootstrap.follower(
             settings, backends.rollouts, "router", bootstrap.live_product(settings, recorder.record), LiveProduct.close
         )
         router = Router(
             identity=identity,
-            buckets=Buckets(clock),
+            limits=limits,
             side_by_side=SideBySide(tally, clock=clock, chance=random.random),
             arm_tokens=bootstrap.arm_tokens(settings),
             acceptor=Acceptor(backends.bus, receipts, clock),
@@ -88,10 +88,12 @@ async def serve(settings: RouterSettings) -> None:
             await _run(
                 uvicorn.Server(_config(router, settings)),
                 identity.follow(),
+                limits.keep(),
                 _serve_live(follower, router),
                 bootstrap.count_writer(backends, "router", tally).run(),
                 recorder.run(),
             )
+        await limits.aclose()
 
 
 async def _run(server: uvicorn.Server, *beside: Coroutine[None, None, None]) -> None:

@@ -7,13 +7,14 @@ from typing import Any
 
 import structlog
 
-from apx.admission.admit import Admitted, Call, LiveProduct, Refused, admit
+from apx.admission.admit import Admitted, Call, LiveProduct, Refused, conclude, judge, levels
 from apx.admission.identity import Identity
+from apx.admission.keys import KeyRecord
 from apx.admission.side_by_side import Case, SideBySide
 from apx.catalog.model import Mode
 from apx.clock import Clock
 from apx.errors import ApxError, Unavailable
-from apx.limits.bucket import Buckets
+from apx.limits.leases import Limiter
 from apx.release.digest import short
 from apx.requests.model import Progress, Result
 from apx.rollout import testers
@@ -59,7 +60,7 @@ class Router:
         self,
         *,
         identity: Identity,
-        buckets: Buckets,
+        limits: Limiter,
         side_by_side: SideBySide,
         arm_tokens: ArmTokens,
         acceptor: Acceptor,
@@ -70,7 +71,7 @@ class Router:
         log_requests: bool,
     ) -> None:
         self._identity = identity
-        self._buckets = buckets
+        self._limits = limits
         self._side_by_side = side_by_side
         self._arm_tokens = arm_tokens
         self._acceptor = acceptor
@@ -145,7 +146,7 @@ class Router:
             body = await read_body(receive, exchange.headers, found.longest_body)
         except BodyTooLarge:
             return Refused(status=413, code="body-too-large", detail="The body is larger than this route allows.")
-        admitted = self._judge(exchange, arrival, found.product, body)
+        admitted = await self._judge(exchange, arrival, found.product, body)
         if isinstance(admitted, Refused):
             return admitted
         return admitted, AcceptedCall(
@@ -189,7 +190,9 @@ class Router:
             return None
         return self._arm_tokens.read(wish, fork.product.name, self._clock.time()) or _ARM_INVALID
 
-    def _judge(self, exchange: Exchange, arrival: Arrival, stable: LiveProduct, body: bytes) -> Admitted | Refused:
+    async def _judge(
+        self, exchange: Exchange, arrival: Arrival, stable: LiveProduct, body: bytes
+    ) -> Admitted | Refused:
         call = call_of(
             arrival, stable, method=exchange.method, query=exchange.query, headers=exchange.headers, body=body
         )
@@ -197,13 +200,22 @@ class Router:
             self._tell(exchange, call)
             return call
         target, caller = arrival.target, arrival.caller
-        answer = (
-            target if isinstance(target, Refused) else admit(target.product, target.match, caller, call, self._buckets)
-        )
+        answer = target if isinstance(target, Refused) else await self._admit(target, caller, call)
         if not arrival.tester:
             self._count(arrival, stable, call, answer)
         self._tell(exchange, answer)
         return answer
+
+    async def _admit(self, target: Target, caller: KeyRecord, call: Call) -> Admitted | Refused:
+        product, match = target.product, target.match
+        judged = judge(product, match, caller, call, product.decide)
+        if isinstance(judged, Refused):
+            return judged
+        plan = judged.plan
+        limit = await self._limits.take(
+            levels(product, caller, judged), judged.decision.cost, plan.when_limits_are_away
+        )
+        return conclude(product, match, caller, judged, limit)
 
     def _count(self, arrival: Arrival, stable: LiveProduct, call: Call, answer: Admitted | Refused) -> None:
         fork, caller, arm = arrival.fork, arrival.caller, arrival.arm
@@ -225,7 +237,7 @@ class Router:
         self, exchange: Exchange, admitted: Admitted, call: AcceptedCall, receive: Receive, send: Send
     ) -> None:
         accepted = await self._acceptor.accept(admitted, call)
-        limits = replies.limit_fields(admitted.taken, admitted.rate)
+        limits = replies.limit_fields(admitted.limit)
         if isinstance(accepted, Refused):
             reply = replies.refused(accepted, exchange.request_id)
             return await exchange.reply(send, reply)
@@ -266,12 +278,12 @@ class Router:
         arrival = await self._arrival(exchange, found)
         if isinstance(arrival, Refused):
             return replies.refused(arrival, exchange.request_id)
-        admitted = self._judge(exchange, arrival, found.product, b"")
+        admitted = await self._judge(exchange, arrival, found.product, b"")
         if isinstance(admitted, Refused):
             return replies.refused(admitted, exchange.request_id)
         fields = (
             *admitted.decision.headers.items(),
-            *replies.limit_fields(admitted.taken, admitted.rate),
+            *replies.limit_fields(admitted.limit),
             ("x-apx-org", admitted.key.org),  # these are for the edge: its log, its choice of a backend; no further
             ("x-apx-arm", arrival.arm),
             ("x-apx-product", exchange.product),

@@ -8,9 +8,8 @@ from http import HTTPStatus
 import msgspec
 
 from apx.admission.admit import Refused
-from apx.catalog.model import Rate
 from apx.errors import ApxError, Retryable
-from apx.limits.bucket import Taken
+from apx.limits.leases import Answer
 from services.router.asgi import Reply
 
 _JSON = ("content-type", "application/json")
@@ -43,8 +42,8 @@ def problem(status: int, code: str, detail: str, request_id: str, headers: Heade
 def refused(refusal: Refused, request_id: str) -> Reply:
     """Answer what admission refused."""
     headers: list[tuple[str, str]] = []
-    if refusal.taken is not None and refusal.rate is not None:
-        headers += limit_fields(refusal.taken, refusal.rate)
+    if refusal.limit is not None:
+        headers += limit_fields(refusal.limit)
     if refusal.retry_after_s is not None:
         headers.append(("retry-after", str(refusal.retry_after_s)))
     if refusal.allow:
@@ -60,14 +59,15 @@ def failed(error: ApxError, request_id: str) -> Reply:
     return problem(error.status, error.code, error.public, request_id, headers)
 
 
-def limit_fields(taken: Taken, rate: Rate) -> Headers:
-    """Return `RateLimit-Policy` and `RateLimit`: the plan's bucket and what is left of it."""
+def limit_fields(limit: Answer) -> Headers:
+    """Return `RateLimit-Policy` and `RateLimit` of the limit that has the least left."""
+    level, taken = limit.level, limit.taken
     return (
-        _policy_field(rate.burst, rate.per_second),
-        ("ratelimit", f'"plan";r={taken.remaining};t={int(taken.reset_s + 0.999)}'),
+        _policy_field(level.name, level.rate.burst, level.rate.per_second),
+        ("ratelimit", f'"{level.name}";r={taken.remaining};t={int(taken.reset_s + 0.999)}'),
     )
 
 
 @lru_cache(maxsize=1024)
-def _policy_field(burst: int, per_second: float) -> tuple[str, str]:
-    return "ratelimit-policy", f'"plan";q={burst};w={max(1, round(burst / per_second))}'
+def _policy_field(name: str, burst: int, per_second: float) -> tuple[str, str]:
+    return "ratelimit-policy", f'"{name}";q={burst};w={max(1, round(burst / per_second))}'

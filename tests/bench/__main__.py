@@ -20,6 +20,7 @@ from tests.bench import (
     growth,
     judge,
     latency,
+    limits,
     replay,
     split,
     startup,
@@ -62,6 +63,7 @@ GROUPS: dict[str, Group] = {
     "startup": startup,
     "replay": replay,
     "synth": synth,
+    "limits": limits,
 }
 TOOLS = frozenset({"APX_OPA", "APX_ENVOY", "APX_VALKEY_SERVER"})
 """Which binaries to use: all that may come from the settings of whoever runs this."""

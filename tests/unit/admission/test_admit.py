@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 
-from apx.admission.admit import Admitted, Call, LiveProduct, Refused, admit
+from apx.admission.admit import Admitted, Call, LiveProduct, Refused, conclude, judge, levels
 from apx.admission.keys import KeyRecord
 from apx.admission.routes import Match
 from apx.catalog.model import PlanSpec, PolicyRef, Rate, Route
 from apx.clock import ManualClock
 from apx.limits.bucket import Buckets
+from apx.limits.leases import Answer
 from apx.policy.decision import Decision
 from tests.unit.release.examples import FREE, release, spec
 
@@ -65,7 +66,13 @@ class Desk:
         assert isinstance(match, Match)
         fields: dict[str, Any] = {"query": "", "headers": {}, "client_ip": "192.0.2.1"}
         whole = Call(method=method, path=path, **{**fields, **call})
-        return admit(self.live, match, by or key(), whole, self.buckets)
+        caller = by or key()
+        judged = judge(self.live, match, caller, whole, self.live.decide)
+        if isinstance(judged, Refused):
+            return judged
+        [level] = levels(self.live, caller, judged)
+        taken = self.buckets.take(level.bucket, level.rate, judged.decision.cost)
+        return conclude(self.live, match, caller, judged, Answer(level, taken))
 
 
 def code(answer: Admitted | Refused) -> tuple[int, str] | None:
@@ -78,7 +85,7 @@ BODY = PolicyRef(package="p", body=True)
 def test_a_known_caller_on_a_known_route_is_admitted() -> None:
     answer = Desk(Says()).judge()
     assert isinstance(answer, Admitted)
-    assert (answer.plan, answer.taken.remaining) == ("free", 999)
+    assert (answer.plan, answer.limit.taken.remaining) == ("free", 999)
 
 
 def test_a_key_for_other_products_is_refused_before_the_policy_sees_it() -> None:
@@ -120,13 +127,13 @@ def test_a_deny_costs_nothing() -> None:
     desk.policy.decision = Decision(allow=True, reason="ok")
     answer = desk.judge()
     assert isinstance(answer, Admitted)
-    assert answer.taken.remaining == 999
+    assert answer.limit.taken.remaining == 999
 
 
 def test_the_decisions_cost_is_taken() -> None:
     answer = Desk(Says(Decision(allow=True, reason="ok", cost=100))).judge()
     assert isinstance(answer, Admitted)
-    assert answer.taken.remaining == 900
+    assert answer.limit.taken.remaining == 900
 
 
 def test_a_used_up_rate_says_when_to_come_back() -> None:

@@ -15,6 +15,7 @@ from apx.backends.memory.bus import MemoryBus
 from apx.backends.memory.counts import MemoryCounts
 from apx.backends.memory.keys import MemoryKeys
 from apx.backends.memory.leases import MemoryLeases
+from apx.backends.memory.limits import MemoryLimits
 from apx.backends.memory.results import MemoryResults
 from apx.backends.memory.rollouts import MemoryRollouts
 from apx.bootstrap import Backends
@@ -59,6 +60,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Backends:
         counts=counts,
         objectives=DayObjectives(counts, rollouts.now_ms),
         leases=MemoryLeases(),
+        limits=MemoryLimits(SystemClock()),
     )
 
     @asynccontextmanager

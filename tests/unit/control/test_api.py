@@ -19,6 +19,7 @@ from apx.backends.memory.bus import MemoryBus
 from apx.backends.memory.counts import MemoryCounts
 from apx.backends.memory.keys import MemoryKeys
 from apx.backends.memory.leases import MemoryLeases
+from apx.backends.memory.limits import MemoryLimits
 from apx.backends.memory.results import MemoryResults
 from apx.backends.memory.rollouts import MemoryRollouts
 from apx.bootstrap import Backends
@@ -85,6 +86,7 @@ class Office:
             counts=counts,
             objectives=Fallback(self.month, DayObjectives(counts, self.rollouts.now_ms), clock),
             leases=MemoryLeases(clock),
+            limits=MemoryLimits(clock),
         )
         spans = SpanFile(folder / "spans.jsonl")
         self.operators = Operators(b"o" * 32, clock)

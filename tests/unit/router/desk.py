@@ -19,11 +19,12 @@ from apx.admission.side_by_side import SideBySide
 from apx.backends.files.blobs import FileBlobs
 from apx.backends.memory.bus import MemoryBus
 from apx.backends.memory.keys import MemoryKeys
+from apx.backends.memory.limits import MemoryLimits
 from apx.backends.memory.results import MemoryResults
 from apx.catalog.model import PlanSpec, Rate, Route
 from apx.clock import ManualClock
 from apx.errors import Unavailable
-from apx.limits.bucket import Buckets
+from apx.limits.leases import Limiter
 from apx.policy.decision import Decision
 from apx.requests.model import Envelope, Progress, Result
 from apx.requests.ports import ProductBounds, Published, Settlement
@@ -203,7 +204,7 @@ class Desk:
         self.tally, self.chance, self.arm_tokens = Tally(), 0.0, ArmTokens(b"a" * 32)
         self.router = Router(
             identity=self.identity,
-            buckets=Buckets(self.clock),
+            limits=Limiter(MemoryLimits(self.clock), self.clock),
             side_by_side=SideBySide(self.tally, clock=self.clock, chance=lambda: self.chance),
             arm_tokens=self.arm_tokens,
             acceptor=Acceptor(self.bus, self.receipts, self.clock),

@@ -1,0 +1,47 @@
+"""Shared buckets in Valkey. The `LimitStore` port.
+
+Not waited for on the disk: what is lost with the power is that tokens were used, for as long as the bucket would have
+taken to fill. A store that comes back empty has full buckets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from valkey.asyncio import Valkey
+
+from apx.backends.valkey.batching import Batcher
+from apx.backends.valkey.connection import Script
+from apx.limits.store import Grant, Want
+
+MOST = 256
+
+
+class ValkeyLimits:
+    """What several requests want in the same moment goes in one script."""
+
+    def __init__(self, client: Valkey) -> None:
+        self._lend = Script(client, "limits")
+        self._batchers: dict[tuple[str, float], Batcher[Sequence[Want], list[Grant]]] = {}
+
+    async def exchange(self, holder: str, wants: Sequence[Want], ttl_s: float) -> list[Grant]:
+        """Tell what was used, and hold what is wanted as far as it is there."""
+        known = holder, ttl_s
+        if known not in self._batchers:
+            self._batchers[known] = Batcher(lambda batch: self._send(holder, batch, ttl_s), most=MOST)
+        return await self._batchers[known](wants)
+
+    async def aclose(self) -> None:
+        """Send what waits."""
+        for batcher in self._batchers.values():
+            await batcher.aclose()
+
+    async def _send(self, holder: str, batch: Sequence[Sequence[Want]], ttl_s: float) -> list[list[Grant]]:
+        args = [
+            part
+            for wants in batch
+            for want in wants
+            for part in (want.bucket, want.rate.per_second, want.rate.burst, want.used, want.hold)
+        ]
+        answers = iter(await self._lend(holder, int(ttl_s * 1000), *args))
+        return [[Grant(float(next(answers)), float(next(answers))) for _ in wants] for wants in batch]

@@ -1,0 +1,222 @@
+"""Limits of one router: tokens of shared buckets, held in small loans, so that most requests ask nobody.
+
+All levels of a request (its key's bucket, its org's) are taken together or none is. A bucket whose loan does not
+suffice is asked for in the store, with those of the same moment; who was refused is not asked for again before a token
+can be there. A store that does not answer within `STORE_TIMEOUT_S` is left alone for a while.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+
+from apx.catalog.model import Rate
+from apx.clock import Clock
+from apx.errors import ApxError
+from apx.limits.bucket import Buckets, Taken
+from apx.limits.store import Grant, LimitStore, Want
+from apx.telemetry import metrics
+
+LOAN_S = 1.0
+KEEP_EVERY_S = 0.1
+IDLE_S = 0.3
+"""A loan that nobody used for so long goes back."""
+STORE_TIMEOUT_S = 0.05
+AWAY_S = 1.0
+"""How long a store that did not answer is not waited for, unless its answer comes after all."""
+LOCAL_SHARE = 0.25
+"""What a router lets through of a limit by itself, while the store is away and the plan says `local`."""
+MOST_LOANS = 100_000
+_TRIES = 3
+
+WhenAway = Literal["closed", "local"]
+
+
+class Level(msgspec.Struct, frozen=True):
+    """One limit that a request falls under."""
+
+    name: str
+    """What clients are told: `plan` for the key's, `org` for the org's."""
+    bucket: str
+    rate: Rate
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What the limits said: the level that has the least left, or the one that refused."""
+
+    level: Level
+    taken: Taken
+    away: bool = False
+    """Refused because the store does not answer, and the plan wants to be sure."""
+
+
+class _Loan:
+    __slots__ = ("asked_again_at", "expires", "flying", "held", "left", "rate", "size", "touched", "used")
+
+    def __init__(self, rate: Rate) -> None:
+        self.rate = rate
+        self.held = self.used = self.left = 0.0
+        self.size = 1.0
+        self.expires = self.touched = self.asked_again_at = float("-inf")
+        self.flying: asyncio.Task[None] | None = None
+
+
+class Limiter:
+    """The limits of one process. One event loop."""
+
+    def __init__(self, store: LimitStore, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._holder = secrets.token_hex(8)
+        self._loans: OrderedDict[str, _Loan] = OrderedDict()
+        self._local = Buckets(clock)
+        self._away_until = float("-inf")
+
+    async def take(self, levels: Sequence[Level], cost: float, when_away: WhenAway) -> Answer:
+        """Take `cost` tokens of each level, or of none."""
+        for level in levels:
+            if cost > level.rate.burst:
+                return Answer(level, self._refused(level, cost, self._loan(level)))
+        for _ in range(_TRIES):
+            now = self._clock.monotonic()
+            lacking = [level for level in levels if self._here(level, now) < cost]
+            if not lacking:
+                return self._use(levels, cost, now)
+            for level in lacking:
+                if self._loan(level).asked_again_at > now:
+                    return Answer(level, self._refused(level, cost, self._loan(level)))
+            if not await self._ask(lacking, cost):
+                return self._without_store(levels, cost, when_away)
+        level = next((one for one in levels if self._here(one, self._clock.monotonic()) < cost), levels[0])
+        return Answer(level, self._refused(level, cost, self._loan(level)))
+
+    async def keep(self) -> None:
+        """Renew loans in use and give idle ones back, until cancelled."""
+        while True:
+            await asyncio.sleep(KEEP_EVERY_S)
+            now = self._clock.monotonic()
+            for bucket, loan in list(self._loans.items()):
+                if loan.flying is None and (loan.used or loan.held) and now >= self._away_until:
+                    idle = now - loan.touched > IDLE_S
+                    if idle or loan.expires - now < LOAN_S / 2:
+                        self._fly(bucket, loan, 0.0 if idle else loan.held)
+
+    async def aclose(self) -> None:
+        """Give back what is held, as far as the store answers."""
+        for bucket, loan in list(self._loans.items()):
+            if loan.flying is None and (loan.used or loan.held):
+                self._fly(bucket, loan, 0.0)
+        flying = [loan.flying for loan in self._loans.values() if loan.flying is not None]
+        if flying:
+            await asyncio.wait(flying, timeout=STORE_TIMEOUT_S * 4)
+
+    def _loan(self, level: Level) -> _Loan:
+        loan = self._loans.get(level.bucket)
+        if loan is None or loan.rate != level.rate:
+            loan = self._loans[level.bucket] = _Loan(level.rate)
+            self._forget_old()
+        return loan
+
+    def _forget_old(self) -> None:
+        while len(self._loans) > MOST_LOANS:
+            self._loans.popitem(last=False)  # what it held is lost to its bucket until the loan ends
+
+    def _here(self, level: Level, now: float) -> float:
+        loan = self._loan(level)
+        return loan.held if loan.expires > now else 0.0
+
+    def _use(self, levels: Sequence[Level], cost: float, now: float) -> Answer:
+        least: Answer | None = None
+        for level in levels:
+            loan = self._loans[level.bucket]
+            loan.held -= cost
+            loan.used += cost
+            loan.touched = now
+            taken = _taken(level.rate, loan.held + loan.left)
+            if least is None or taken.remaining < least.taken.remaining:
+                least = Answer(level, taken)
+        assert least is not None  # noqa: S101 -- a request has one level at least
+        return least
+
+    def _refused(self, level: Level, cost: float, loan: _Loan) -> Taken:
+        wait = max(0.0, loan.asked_again_at - self._clock.monotonic()) if cost <= level.rate.burst else float("inf")
+        known = _taken(level.rate, max(0.0, loan.held) + loan.left)
+        return msgspec.structs.replace(known, allowed=False, retry_after_s=wait)
+
+    async def _ask(self, levels: Sequence[Level], cost: float) -> bool:
+        """Ask for what is lacking; False when the store does not answer."""
+        if self._clock.monotonic() < self._away_until:
+            return False
+        flying = set[asyncio.Task[None]]()
+        for level in levels:
+            loan = self._loan(level)
+            if loan.flying is None:
+                loan.size = min(max(cost, loan.size * 2), _most(level.rate, cost))
+                self._fly(level.bucket, loan, max(loan.size, cost), cost)
+            if loan.flying is not None:
+                flying.add(loan.flying)
+        _, late = await asyncio.wait(flying, timeout=STORE_TIMEOUT_S)
+        if late:
+            self._gone("timeout")
+        return self._clock.monotonic() >= self._away_until
+
+    def _fly(self, bucket: str, loan: _Loan, hold: float, cost: float = 0.0) -> None:
+        loan.flying = asyncio.create_task(self._exchange(bucket, loan, hold, cost))
+
+    async def _exchange(self, bucket: str, loan: _Loan, hold: float, cost: float) -> None:
+        sent, told = self._clock.monotonic(), loan.used
+        loan.used = 0.0
+        if hold < loan.held or loan.expires <= sent:
+            loan.held = 0.0  # given back, or over: not to be used meanwhile
+        try:
+            [grant] = await self._store.exchange(
+                self._holder, [Want(bucket=bucket, rate=loan.rate, used=told, hold=hold)], LOAN_S
+            )
+        except ApxError:
+            loan.held = loan.used = 0.0
+            self._gone("unavailable")
+        else:
+            self._granted(loan, grant, sent, cost)
+        finally:
+            loan.flying = None
+
+    def _granted(self, loan: _Loan, grant: Grant, sent: float, cost: float) -> None:
+        self._away_until = float("-inf")  # late or not, it answers
+        loan.held = max(0.0, grant.held - loan.used)
+        loan.left, loan.expires = grant.left, sent + LOAN_S
+        if cost and loan.held < cost:
+            loan.asked_again_at = self._clock.monotonic() + (cost - loan.held - loan.left) / loan.rate.per_second
+
+    def _gone(self, cause: str) -> None:
+        metrics.LIMIT_STORE_FAILURES.inc(cause)
+        self._away_until = self._clock.monotonic() + AWAY_S
+
+    def _without_store(self, levels: Sequence[Level], cost: float, when_away: WhenAway) -> Answer:
+        """Decide alone: refuse, or let a part of each limit through."""
+        if when_away == "closed":
+            taken = Taken(allowed=False, remaining=0, reset_s=AWAY_S, retry_after_s=AWAY_S)
+            return Answer(levels[0], taken, away=True)
+        answers = []
+        for level in levels:
+            share = Rate(
+                per_second=level.rate.per_second * LOCAL_SHARE, burst=max(1, int(level.rate.burst * LOCAL_SHARE))
+            )
+            answers.append(Answer(level, self._local.take(f"{level.bucket}/alone", share, cost)))
+            if not answers[-1].taken.allowed:
+                return answers[-1]
+        return min(answers, key=lambda answer: answer.taken.remaining)
+
+
+def _most(rate: Rate, cost: float) -> float:
+    """Return the largest loan: what is used in a tenth of a second, and no more than an eighth of the bucket."""
+    return max(cost, min(rate.per_second * KEEP_EVERY_S, rate.burst / 8))
+
+
+def _taken(rate: Rate, left: float) -> Taken:
+    remaining = max(0, int(left + 1e-9))
+    return Taken(allowed=True, remaining=remaining, reset_s=(rate.burst - left) / rate.per_second, retry_after_s=0.0)

@@ -1,0 +1,44 @@
+"""Where limits are shared by routers: tokens are lent out in small batches, and what is not used comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from apx.catalog.model import Rate
+
+
+class Want(msgspec.Struct, frozen=True, kw_only=True):
+    """What a holder says of one bucket."""
+
+    bucket: str
+    rate: Rate
+    used: float
+    """Tokens of the loan that were used since the last time."""
+    hold: float
+    """How many it would like to hold from now on; 0 gives the rest back."""
+
+
+class Grant(msgspec.Struct, frozen=True):
+    """What the holder has of a bucket now, and what is left in it for anybody."""
+
+    held: float
+    left: float
+
+
+class LimitStore(Protocol):
+    """Token buckets that are never overdrawn, whoever holds how many of their tokens.
+
+    - A bucket holds `burst` tokens at most, **those that are lent out included**, and gains `per_second`. So in any
+      time T no more than `burst + per_second * T` are used by all holders together, however many they are.
+    - `exchange` is one atomic step for all buckets of a call, by the store's clock. A bucket that nobody knows is full.
+    - A loan ends `ttl_s` after the exchange was made; the holder counts from before it asked. What was not told as used
+      by then is lost to the bucket, never lent twice: a holder that is killed costs its tokens once.
+    - Raises `Unavailable`; then the exchange may have been made, and the holder may not use what it held.
+    """
+
+    async def exchange(self, holder: str, wants: Sequence[Want], ttl_s: float) -> list[Grant]:
+        """Tell what was used, and hold what is wanted as far as it is there; of each bucket once in a call."""
+        ...

@@ -1,0 +1,150 @@
+"""What every `LimitStore` promises."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+from collections.abc import AsyncIterator
+
+import pytest
+
+from apx.backends.memory.limits import MemoryLimits
+from apx.backends.valkey.limits import ValkeyLimits
+from apx.catalog.model import Rate
+from apx.clock import SystemClock
+from apx.errors import Unavailable
+from apx.limits.store import Grant, LimitStore, Want
+
+from .conftest import Server, connected
+
+SLOW = Rate(per_second=0.001, burst=10)
+"""So slow that nothing is gained while a test runs."""
+TTL_S = 5.0
+
+
+@pytest.fixture(params=["memory", "valkey"])
+async def store(request: pytest.FixtureRequest) -> AsyncIterator[LimitStore]:
+    if request.param == "memory":
+        yield MemoryLimits(SystemClock())
+        return
+    async with connected(request.getfixturevalue("shared_server")) as client:
+        await client.flushall()
+        limits = ValkeyLimits(client)
+        yield limits
+        await limits.aclose()
+
+
+def want(hold: float, used: float = 0.0, bucket: str = "b", rate: Rate = SLOW) -> Want:
+    return Want(bucket=bucket, rate=rate, used=used, hold=hold)
+
+
+async def one(store: LimitStore, holder: str, wanted: Want, ttl_s: float = TTL_S) -> tuple[float, float]:
+    [grant] = await store.exchange(holder, [wanted], ttl_s)
+    return round(grant.held, 2), round(grant.left, 2)
+
+
+async def test_a_bucket_that_nobody_knows_is_full(store: LimitStore) -> None:
+    assert await one(store, "a", want(0)) == (0, 10)
+
+
+async def test_what_is_held_is_not_there_for_others(store: LimitStore) -> None:
+    assert await one(store, "a", want(7)) == (7, 3)
+    assert await one(store, "b", want(7)) == (3, 0)
+    assert await one(store, "c", want(1)) == (0, 0)
+
+
+async def test_what_was_used_is_gone(store: LimitStore) -> None:
+    await one(store, "a", want(7))
+    assert await one(store, "a", want(0, used=5)) == (0, 5)
+
+
+async def test_what_is_given_back_is_there_again(store: LimitStore) -> None:
+    await one(store, "a", want(7))
+    assert await one(store, "a", want(2)) == (2, 8)
+    assert await one(store, "b", want(8)) == (8, 0)
+
+
+async def test_a_loan_goes_on_with_what_is_left_of_it(store: LimitStore) -> None:
+    await one(store, "a", want(4))
+    assert await one(store, "a", want(6, used=3)) == (6, 1)
+
+
+async def test_more_than_was_held_cannot_have_been_used(store: LimitStore) -> None:
+    await one(store, "a", want(2))
+    assert await one(store, "a", want(0, used=100)) == (0, 8)
+
+
+async def test_a_loan_that_is_over_is_lost_and_never_lent_twice(store: LimitStore) -> None:
+    await one(store, "a", want(6), ttl_s=0.05)
+    loop = asyncio.get_running_loop()
+    end = loop.time() + 5
+    while (await one(store, "b", want(0)))[1] < 3.99 or loop.time() < end - 4.9:
+        assert loop.time() < end
+        await asyncio.sleep(0.01)
+    assert await one(store, "b", want(10)) == (4, 0)
+    assert await one(store, "a", want(6, used=6)) == (0, 0)
+
+
+async def test_a_bucket_gains_its_rate_and_is_never_fuller_than_full(store: LimitStore) -> None:
+    fast = Rate(per_second=1000, burst=10)
+    await one(store, "a", want(10, rate=fast))
+    await one(store, "a", want(0, used=10, rate=fast))
+    await asyncio.sleep(0.05)
+    assert await one(store, "a", want(0, rate=fast)) == (0, 10)
+
+
+async def test_with_what_is_lent_it_is_never_fuller_than_full(store: LimitStore) -> None:
+    fast = Rate(per_second=1000, burst=10)
+    await one(store, "a", want(6, rate=fast))
+    await asyncio.sleep(0.05)
+    assert await one(store, "b", want(10, rate=fast)) == (4, 0)
+
+
+async def test_buckets_of_one_call_are_taken_in_one_step(store: LimitStore) -> None:
+    grants = await store.exchange("a", [want(3), want(4, bucket="c")], TTL_S)
+    assert [(round(g.held), round(g.left)) for g in grants] == [(3, 7), (4, 6)]
+
+
+async def test_a_smaller_limit_holds_from_the_next_exchange_on(store: LimitStore) -> None:
+    await one(store, "a", want(2))
+    assert await one(store, "b", want(10, rate=Rate(per_second=0.001, burst=5))) == (3, 0)
+
+
+async def test_64_holders_never_use_more_than_the_bucket_has(store: LimitStore) -> None:
+    rate = Rate(per_second=200, burst=100)
+    loop = asyncio.get_running_loop()
+    began, used = loop.time(), 0.0
+
+    async def holder(number: int) -> float:
+        chance, spent, told = random.Random(number), 0.0, 0.0  # noqa: S311 -- a schedule
+        for _ in range(25):
+            [grant] = await store.exchange(str(number), [want(chance.random() * 5, told, rate=rate)], 0.5)
+            told = grant.held * chance.random()
+            spent += told
+        return spent
+
+    used = sum(await asyncio.gather(*(holder(number) for number in range(64))))
+    assert used <= rate.burst + rate.per_second * (loop.time() - began) + 1e-6
+    assert used > rate.burst / 2
+
+
+async def test_a_store_that_hangs_is_unavailable(own_server: Server) -> None:
+    async with connected(own_server) as client:
+        limits = ValkeyLimits(client)
+        assert await limits.exchange("a", [want(1)], TTL_S) == [Grant(1.0, 9.0)]
+        own_server.signal(signal.SIGSTOP)
+        try:
+            with pytest.raises(Unavailable):
+                await limits.exchange("a", [want(1)], TTL_S)
+        finally:
+            own_server.signal(signal.SIGCONT)
+        await limits.aclose()
+
+
+async def test_a_bucket_that_is_full_again_is_forgotten(own_server: Server) -> None:
+    async with connected(own_server) as client:
+        limits = ValkeyLimits(client)
+        await limits.exchange("a", [want(1, rate=Rate(per_second=1000, burst=10))], 0.1)
+        assert 0 < await client.pttl("apx:limit:b") <= 1_200
+        await limits.aclose()

@@ -1,0 +1,209 @@
+"""A router's loans: what it lets through, when it asks, and what it does alone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from apx.backends.memory.limits import MemoryLimits
+from apx.catalog.model import Rate
+from apx.clock import ManualClock
+from apx.errors import Unavailable
+from apx.limits.leases import AWAY_S, LOAN_S, LOCAL_SHARE, Answer, Level, Limiter, WhenAway
+from apx.limits.store import Grant, Want
+
+RATE = Rate(per_second=10, burst=100)
+KEY, ORG = Level("plan", "k:orders:k1", RATE), Level("org", "o:orders:acme", Rate(per_second=10, burst=5))
+
+
+class Store:
+    """The store in process, counted; it can be away, or hang."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self.calls = 0
+        self.away = False
+        self.hang: asyncio.Event | None = None
+        self._buckets = MemoryLimits(clock)
+
+    async def exchange(self, holder: str, wants: Sequence[Want], ttl_s: float) -> list[Grant]:
+        self.calls += 1
+        if self.hang is not None:
+            await self.hang.wait()
+        if self.away:
+            raise Unavailable("away")
+        return await self._buckets.exchange(holder, wants, ttl_s)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def store(clock: ManualClock) -> Store:
+    return Store(clock)
+
+
+@pytest.fixture
+def limiter(store: Store, clock: ManualClock) -> Limiter:
+    return Limiter(store, clock)
+
+
+async def take(limiter: Limiter, *levels: Level, cost: float = 1.0, when_away: WhenAway = "closed") -> Answer:
+    return await limiter.take(levels or (KEY,), cost, when_away)
+
+
+async def allowed(limiter: Limiter, count: int, *levels: Level) -> int:
+    return sum([(await take(limiter, *levels)).taken.allowed for _ in range(count)])
+
+
+async def test_a_bucket_gives_its_burst_and_no_more(limiter: Limiter) -> None:
+    assert await allowed(limiter, 150) == 100
+
+
+async def test_most_requests_ask_nobody(limiter: Limiter, store: Store) -> None:
+    big = Level("plan", "big", Rate(per_second=10_000, burst=10_000))
+    assert await allowed(limiter, 5_000, big) == 5_000
+    assert store.calls < 20
+
+
+async def test_who_was_refused_is_not_asked_for_again_before_a_token_can_be_there(
+    limiter: Limiter, store: Store, clock: ManualClock
+) -> None:
+    await allowed(limiter, 101)
+    before = store.calls
+    assert await allowed(limiter, 1_000) == 0
+    assert store.calls == before
+    clock.advance(0.1)
+    assert await allowed(limiter, 10) == 1
+
+
+async def test_several_routers_share_one_bucket(store: Store, clock: ManualClock) -> None:
+    routers = [Limiter(store, clock) for _ in range(4)]
+    let_through = await asyncio.gather(*(allowed(router, 100) for router in routers))
+    assert sum(let_through) <= RATE.burst
+    for router in routers:
+        await router.aclose()
+    assert sum(let_through) + await allowed(Limiter(store, clock), 100) == RATE.burst
+
+
+async def test_all_levels_are_taken_or_none(limiter: Limiter) -> None:
+    assert await allowed(limiter, 5, KEY, ORG) == 5
+    refused = await take(limiter, KEY, ORG)
+    assert (refused.taken.allowed, refused.level.name) == (False, "org")
+    assert (await take(limiter, KEY)).taken.remaining == 94
+
+
+async def test_the_answer_is_of_the_level_with_the_least_left(limiter: Limiter) -> None:
+    answer = await take(limiter, KEY, ORG)
+    assert (answer.level.name, answer.taken.remaining) == ("org", 4)
+
+
+async def test_a_request_that_costs_more_than_the_bucket_never_passes(limiter: Limiter, store: Store) -> None:
+    refused = await take(limiter, cost=101)
+    assert (refused.taken.allowed, refused.taken.retry_after_s) == (False, float("inf"))
+    assert store.calls == 0
+
+
+async def test_a_refusal_says_when_there_is_enough_again(limiter: Limiter) -> None:
+    await take(limiter, cost=100)
+    refused = await take(limiter, cost=20)
+    assert refused.taken.retry_after_s == pytest.approx(2.0, abs=0.01)
+
+
+async def test_what_is_left_is_told(limiter: Limiter) -> None:
+    assert [(await take(limiter)).taken.remaining for _ in range(5)] == [99, 98, 97, 96, 95]
+
+
+async def test_a_loan_that_is_over_is_not_used(limiter: Limiter, store: Store, clock: ManualClock) -> None:
+    fast = Level("plan", "fast", Rate(per_second=1_000, burst=1_000))
+    await allowed(limiter, 100, fast)
+    before = store.calls
+    clock.advance(LOAN_S)
+    await take(limiter, fast)
+    assert store.calls == before + 1
+
+
+async def test_racing_requests_share_one_question(limiter: Limiter, store: Store) -> None:
+    answers = await asyncio.gather(*(take(limiter) for _ in range(50)))
+    assert all(answer.taken.allowed for answer in answers) or store.calls <= 10
+    assert sum(answer.taken.allowed for answer in answers) <= RATE.burst
+
+
+class TestAway:
+    async def test_a_plan_that_wants_to_be_sure_is_refused(self, limiter: Limiter, store: Store) -> None:
+        store.away = True
+        assert (await take(limiter, when_away="closed")).away
+
+    async def test_another_lets_a_share_through(self, limiter: Limiter, store: Store) -> None:
+        store.away = True
+        passed = [(await take(limiter, when_away="local")).taken.allowed for _ in range(100)]
+        assert sum(passed) == RATE.burst * LOCAL_SHARE
+
+    async def test_it_goes_on_within_its_last_loan(self, limiter: Limiter, store: Store) -> None:
+        big = Level("plan", "big", Rate(per_second=10_000, burst=10_000))
+        await allowed(limiter, 100, big)
+        store.away = True
+        assert (await take(limiter, big, when_away="closed")).taken.allowed
+
+    async def test_a_store_that_is_away_is_not_asked_by_every_request(
+        self, limiter: Limiter, store: Store, clock: ManualClock
+    ) -> None:
+        store.away = True
+        for _ in range(100):
+            await take(limiter, when_away="local")
+        assert store.calls == 1
+        clock.advance(AWAY_S)
+        store.away = False
+        assert not (await take(limiter)).away
+        assert store.calls == 2
+
+    async def test_a_store_that_hangs_is_waited_for_only_so_long(self, limiter: Limiter, store: Store) -> None:
+        store.hang = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        assert (await take(limiter, when_away="closed")).away
+        assert loop.time() - began < 0.5
+        store.hang.set()
+        await limiter.aclose()
+
+    async def test_what_was_held_when_an_exchange_failed_is_not_used(
+        self, limiter: Limiter, store: Store, clock: ManualClock
+    ) -> None:
+        await allowed(limiter, 100)
+        store.away = True
+        clock.advance(1.0)
+        assert (await take(limiter)).away
+        clock.advance(AWAY_S)
+        store.away = False
+        assert await allowed(limiter, 100) <= 21
+
+
+async def test_idle_loans_go_back(limiter: Limiter, store: Store, clock: ManualClock) -> None:
+    big = Level("plan", "big", Rate(per_second=0.001, burst=1_000))
+    await allowed(limiter, 300, big)
+    keeping = asyncio.create_task(limiter.keep())
+    clock.advance(0.5)
+    other = Limiter(store, clock)
+    async with asyncio.timeout(5):
+        while not (await take(other, big, cost=700)).taken.allowed:
+            clock.advance(1.0)
+            await asyncio.sleep(0.01)
+    keeping.cancel()
+    await asyncio.gather(keeping, return_exceptions=True)
+
+
+async def test_a_loan_in_use_is_renewed_before_it_ends(limiter: Limiter, store: Store, clock: ManualClock) -> None:
+    fast = Level("plan", "fast", Rate(per_second=1_000, burst=1_000))
+    await allowed(limiter, 100, fast)
+    keeping = asyncio.create_task(limiter.keep())
+    clock.advance(LOAN_S * 0.6)
+    await take(limiter, fast)
+    before = store.calls
+    async with asyncio.timeout(5):
+        while store.calls == before:  # noqa: ASYNC110 -- another task's count, no event
+            await asyncio.sleep(0.01)
+    keeping.cancel()
+    await asyncio.gather(keeping, return_exceptions=True)
