@@ -142,8 +142,13 @@ async def _warm(settings: Settings) -> None:
                 return
 
 
-@cache
 def _bucket(project: str, region: str) -> Bucket:
+    return _opened(project, region, os.environ.get(emulators.STORAGE, ""))
+
+
+@cache
+def _opened(project: str, region: str, _emulator: str) -> Bucket:
+    """One client for a process; for its tests, one for each emulator."""
     return open_bucket(project, names.bucket(project, region))
 
 

@@ -105,7 +105,7 @@ async def test_a_publish_that_was_retried_through_a_hang_is_queued_once(own_serv
 
 async def test_a_batch_that_was_given_up_cannot_arrive_late(valkey: Valkey) -> None:
     publish = Script(valkey, "publish", prelude="lanes")
-    item = ("orders", "acme", "orders:acme:org", "req_1", b"req_1 x", "", "", 1, 10)
+    item = (0, "orders", "acme", "orders:acme:org", "req_1", b"req_1 x", "", "", 1, 10, 0, "c")
     await publish("producer", 2, *item)
     with pytest.raises(Exception, match="STALE"):
         await publish("producer", 1, *item)

@@ -104,6 +104,11 @@ class Holder:
         _log.warning("journal.failed", product=self._product, error=error.code, detail=str(error))
         await asyncio.sleep(PAUSE_S)
 
+    @property
+    def holding(self) -> int:
+        """Count the entries that are held."""
+        return len(self._held)
+
     def hold(self, entries: Sequence[Entry]) -> None:
         """Take entries; one that comes again replaces the one before, which Pub/Sub has given up."""
         for entry in entries:
