@@ -89,7 +89,7 @@ def _show_budget(found: Estimate) -> None:
 def _show_moves(found: Estimate) -> None:
     print("What moves it: a number of the profile doubled")
     rows = [
-        (one.field, f"{one.value:,g}", f"{one.doubled:,g}", f"{one.usd_per_day:+.2f}")
+        (one.field, f"{one.value:,.10g}", f"{one.doubled:,.10g}", f"{one.usd_per_day:+.2f}")
         for one in found.sensitivities[:_MOST_SENSITIVITIES]
     ]
     print_table(["NUMBER", "IS", "DOUBLED", "USD/DAY"], rows)
@@ -103,11 +103,9 @@ def _show_assumptions(found: Estimate) -> None:
     print("Assumed of the traffic")
     print_table(["NUMBER", "IS"], list(_numbers(found.profile)))
     costs = [cost for component in found.components for cost in component.costs]
-    print("\nAssumed prices: read nowhere")
+    print("\nAssumed prices, and why")
     prices = assumed(costs, list_prices(), found.profile.regions)
-    print_table(
-        ["PRICE", "IS", "WHY"], [(one.name, f"{one.usd:g} a {one.unit}", one.why) for one in prices]
-    )
+    print_table(["PRICE", "IS", "WHY"], [(one.name, f"{one.usd:g} a {one.unit}", one.why) for one in prices])
     print("\n--explain COMPONENT shows quantities and prices; docs/cost.md tells what is not in it")
 
 
@@ -115,7 +113,7 @@ def _numbers(profile: Profile) -> Iterable[tuple[str, str]]:
     for field in Profile.__struct_fields__:
         value = getattr(profile, field)
         if field not in {"says", "regions"}:
-            yield field, f"{value:,g}"
+            yield field, f"{value:,.10g}"
 
 
 def _explain(parts: Sequence[Component], found: Estimate) -> None:
@@ -123,7 +121,7 @@ def _explain(parts: Sequence[Component], found: Estimate) -> None:
         for cost in part.costs:
             line = cost.line
             print(f"{part.name}, {line.item}: {cost.usd_per_day:.4f} USD a day, {_paid(part)}")
-            print(f"  {line.quantity:,.6g} × {cost.usd_per_unit:,.6g} USD a {cost.unit}")
+            print(f"  {line.quantity:,.6g} at {cost.usd_per_unit:,.6g} USD a {cost.unit}")
             print(f"  quantity: {line.says}")
             for price in dict.fromkeys(list_prices().of(line.price, found.profile.regions)):
                 print(f"  price: {price.usd:g}, {price.sku} ({', '.join(price.regions)}), {price.date}, {price.source}")

@@ -98,8 +98,10 @@ _Change = Callable[[Profile], Profile]
 _LEVERS: Sequence[tuple[str, str, _Change]] = (
     (
         "exempt our own accounts from data access logs",
-        "what router, worker, monitor and control do to Firestore and Cloud Storage is not audited call by call; "
-        "people and strangers still are (`exempted_members` in stacks/identity.py)",
+        (
+            "what router, worker, monitor and control do to Firestore and Cloud Storage is not audited call by call; "
+            "people and strangers still are (`exempted_members` in stacks/identity.py)"
+        ),
         lambda profile: msgspec.structs.replace(profile, audit_share=0.0),
     ),
     (
@@ -114,8 +116,10 @@ _LEVERS: Sequence[tuple[str, str, _Change]] = (
     ),
     (
         "let large results end with their requests",
-        "a body's custom time says when its result expires, and the bucket keeps no old versions of bodies "
-        "(apx/backends/gcp/blobs.py, stacks/artifacts.py)",
+        (
+            "a body's custom time says when its result expires, and the bucket keeps no old versions of bodies "
+            "(apx/backends/gcp/blobs.py, stacks/artifacts.py)"
+        ),
         lambda profile: msgspec.structs.replace(
             profile, large_stored_days=min(profile.large_stored_days, profile.kept_days + 1 + per.SOFT_DELETED_DAYS)
         ),

@@ -150,13 +150,15 @@ def lines(profile: Profile) -> Iterator[Line]:
 def _pubsub(day: Traffic) -> Iterator[Line]:
     size = max(LEAST_BILLED_BYTES, day.profile.request_bytes + per.ENVELOPE_BYTES)
     times = per.MESSAGES_PER_REQUEST * (1 + per.DELIVERIES_PER_MESSAGE)
-    says = f"asynchronous requests × {size:,.0f} bytes, published once and delivered once (apx/backends/gcp/journal.py)"
+    says = (
+        f"{size:,.0f} bytes for each asynchronous request, published once, delivered once (apx/backends/gcp/journal.py)"
+    )
     yield Line("Pub/Sub", "requests", "pubsub.throughput", day.asynchronous * times * size / TIB, says)
 
 
 def _firestore(day: Traffic) -> Iterator[Line]:
     profile, documents = day.profile, day.documents
-    says = "one document for each asynchronous request, one more with an Idempotency-Key (apx/backends/gcp/documents.py)"
+    says = "a document for each asynchronous request, one more with an Idempotency-Key (apx/backends/gcp/documents.py)"
     yield Line("Firestore", "writes", "firestore.write", documents / 1e5, says)
     lasting = day.asynchronous * profile.dead_share
     says = "what was written and expires: Firestore's time to live, billed as a delete"
