@@ -78,9 +78,7 @@ def read_profile(name: str) -> Profile:
 
 
 def checked(profile: Profile) -> Profile:
-    """Return the profile. Raises `Misconfigured` for regions without a price, or that come twice, and for no number."""
-    if not_numbers := [name for name in profile.__struct_fields__ if getattr(profile, name) != getattr(profile, name)]:
-        raise Misconfigured(f"{not_numbers[0]}: nan is no number")
+    """Return the profile. Raises `Misconfigured` for regions that no price is known of, or that come twice."""
     if unknown := [region for region in profile.regions if region not in REGIONS]:
         raise Misconfigured(f"regions: {unknown[0]!r} has no prices here: known are {', '.join(REGIONS)}")
     if len(set(profile.regions)) < len(profile.regions):
