@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from apx.cli import key, policy, release, requests, rollout, token
+from apx.cli import cost, key, policy, release, requests, rollout, token
 from apx.cli.output import write_anything
 from apx.cli.status import status
 from apx.cli.validate import validate
@@ -22,6 +22,7 @@ app.add_typer(release.app, name="release")
 app.add_typer(rollout.app, name="rollout")
 app.command()(rollout.rollback)
 app.command()(status)
+app.add_typer(cost.app, name="cost")
 app.add_typer(key.app, name="key")
 app.add_typer(token.app, name="token")
 app.add_typer(requests.app, name="requests")

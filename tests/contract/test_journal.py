@@ -16,8 +16,9 @@ from apx.backends.gcp.journal import MOST_ENTRY_BYTES, Entry, Journal
 from apx.backends.gcp.recovery import Holder
 from apx.backends.valkey.bus import ValkeyBus
 from apx.errors import Misconfigured, Unavailable, Unsupported
-from apx.requests.model import Problem, Progress, Result
+from apx.requests.model import Envelope, Problem, Progress, Result
 from apx.requests.ports import ProductBounds, Settlement
+from apx.usage import per_request as per
 
 from .conftest import Google, Server, connected, on_google, until
 from .requests_examples import BOUNDS, done, envelope, result, take, take_one
@@ -239,33 +240,64 @@ class TestCost:
         await asyncio.gather(*(bus.publish(envelope(lane=str(n))) for n in range(20)))
         taken = await take(bus)
         await bus.settle([done(delivery) for delivery in taken])
-        assert (len(taken), google.documents.written) == (20, 20)
+        assert (len(taken), google.documents.written) == (20, 20 * per.DOCUMENTS_PER_RESULT)
+
+    async def test_a_request_is_one_message_that_is_delivered_once(
+        self, google: Google, bus: JournaledBus, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        published, delivered = list[str](), list[str]()
+        write, read = google.journal.write, google.journal.read
+
+        async def writing(one: Envelope) -> None:
+            published.append(one.id)
+            await write(one)
+
+        async def reading(product: str) -> list[Entry]:
+            entries = await read(product)
+            delivered.extend(entry.envelope.id for entry in entries)
+            return entries
+
+        monkeypatch.setattr(google.journal, "write", writing)
+        monkeypatch.setattr(google.journal, "read", reading)
+        await asyncio.gather(*(bus.publish(envelope(lane=str(n))) for n in range(20)))
+        await bus.settle([done(delivery) for delivery in await take(bus)])
+
+        async def all_read() -> bool:
+            await bus.receive("w", BOUNDS, 1)
+            return set(delivered) == set(published)
+
+        await until(all_read, within_s=10)
+        assert len(published) == 20 * per.MESSAGES_PER_REQUEST
+        assert len(delivered) == len(published) * per.DELIVERIES_PER_MESSAGE
 
     async def test_one_with_an_idempotency_key_writes_two(self, google: Google, bus: JournaledBus) -> None:
         await bus.publish(envelope(idempotency="n1", fingerprint="f"))
         await bus.settle([done(await take_one(bus))])
-        assert google.documents.written == 2
+        assert google.documents.written == per.DOCUMENTS_PER_RESULT + per.DOCUMENTS_PER_IDEMPOTENCY_KEY
 
     async def test_polling_a_request_reads_no_document_while_the_lanes_know_it(
         self, google: Google, bus: JournaledBus, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        async def read(_: str) -> None:
-            raise AssertionError
+        read = list[str]()
+
+        async def reading(request_id: str) -> None:
+            read.append(request_id)
 
         await bus.publish(envelope())
         delivery = await take_one(bus)
-        monkeypatch.setattr(google.documents, "result", read)
+        monkeypatch.setattr(google.documents, "result", reading)
         waiting = envelope()
         await bus.publish(waiting)
         assert await google.results.get(waiting.id) == Progress(state="accepted")
         assert isinstance(await google.results.get(delivery.envelope.id), Progress)
         await bus.settle([done(delivery)])
         assert isinstance(await google.results.get(delivery.envelope.id), Result)
+        assert len(read) == 3 * per.READS_PER_POLL
 
     async def test_a_dead_letter_writes_one_more(self, google: Google, bus: JournaledBus) -> None:
         await bus.publish(envelope())
         await bus.settle([done(await take_one(bus), dead_letter=Problem(code="poison", detail=""))])
-        assert google.documents.written == 2
+        assert google.documents.written == per.DOCUMENTS_PER_RESULT + per.DOCUMENTS_PER_DEAD_LETTER
 
 
 async def test_lanes_that_may_be_lost_do_not_wait_for_the_disk(everysec: Valkey) -> None:
