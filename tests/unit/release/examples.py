@@ -57,12 +57,14 @@ def release(
     return Release(digest=digest_of(canonical(made)), manifest=made, wasm=WASM, data=DATA)
 
 
-async def stored(folder: Path, made: Manifest, wasm: bytes = WASM, signer: LocalSigner = SIGNER) -> str:
+async def stored(
+    folder: Path, made: Manifest, wasm: bytes = WASM, signer: LocalSigner = SIGNER, *, at: float = 0.0
+) -> str:
     """Store a release as a build would; return its digest."""
     store, payload = FileReleaseStore(folder), canonical(made)
     digest = digest_of(payload)
     await store.put_blob(made.policy.wasm.digest, wasm)
     await store.put_blob(made.policy.data.digest, DATA)
-    listed = Listed(digest=digest, product=made.product, stored_at=0.0)
+    listed = Listed(digest=digest, product=made.product, stored_at=at)
     await store.put_release(listed, seal(PAYLOAD_TYPE, payload, signer))
     return digest
