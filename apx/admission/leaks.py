@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 
 from apx.admission.keys import MAX_KEY_CHARACTERS, KeyRecord, KeyStore, find_keys, sha256_of, well_formed
 
@@ -25,12 +25,10 @@ def keys_in(pieces: Iterable[bytes]) -> Iterator[str]:
         text = text[-_OVERLAP:]
 
 
-async def revoke_leaked(store: KeyStore, keys: Iterable[str]) -> list[KeyRecord]:
-    """Revoke those of these keys that are stored; return what they were. Raises `Unavailable`."""
-    revoked = []
+async def revoke_leaked(store: KeyStore, keys: Iterable[str]) -> AsyncIterator[KeyRecord]:
+    """Revoke those of these keys that are stored; yield what each was as soon as it is gone. Raises `Unavailable`."""
     for key in keys:
         record = await store.find(sha256_of(key))
         if record is not None:
             await store.revoke(record.id)
-            revoked.append(record)
-    return revoked
+            yield record

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -125,12 +125,9 @@ def import_hashed(source: Source, gitops: Gitops = Path("gitops"), as_json: AsJs
 @app.command()
 def leaked(source: Source, as_json: AsJson = False) -> None:
     """Revoke each key of ours that stands in a text, and print its id. Exit code 2 when there was one."""
-    records = asyncio.run(_leaked(source))
+    records = asyncio.run(_leaked(source, (lambda _: None) if as_json else print))
     if as_json:
         print_json([{"id": record.id, "org": record.org, "revoked": True} for record in records])
-    else:
-        for record in records:
-            print(record.id)
     raise typer.Exit(2 if records else 0)
 
 
@@ -170,11 +167,15 @@ async def _import(gitops: Path, source: str) -> Imported:
             return await import_keys(backends.keys, catalog, lines, bootstrap.CLOCK)
 
 
-async def _leaked(source: str) -> list[KeyRecord]:
+async def _leaked(source: str, tell: Callable[[str], None]) -> list[KeyRecord]:
+    records = []
     with _opened(source) as text:
         pieces = iter(lambda: text.read(_PIECE), b"")
         async with bootstrap.backends(Settings.load()) as backends:
-            return await revoke_leaked(backends.keys, keys_in(pieces))
+            async for record in revoke_leaked(backends.keys, keys_in(pieces)):
+                tell(record.id)  # at once: what was revoked before the store went away is known
+                records.append(record)
+    return records
 
 
 def _found(record: KeyRecord | None, key_id: str) -> KeyRecord:

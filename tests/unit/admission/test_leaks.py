@@ -43,6 +43,6 @@ async def test_what_is_stored_is_revoked_and_nothing_else() -> None:
     store, other = MemoryKeys(), mint("live", secrets.token_bytes)
     for key_id, key in (("key_1", KEY), ("key_2", other)):
         await store.put(KeyRecord(id=key_id, sha256=sha256_of(key), org="acme", region="eu", plans={}, created_ms=0))
-    revoked = await revoke_leaked(store, [KEY, mint("live", secrets.token_bytes)])
-    assert [record.id for record in revoked] == ["key_1"]
+    revoked = revoke_leaked(store, [KEY, mint("live", secrets.token_bytes)])
+    assert [record.id async for record in revoked] == ["key_1"]
     assert [record.id for record in await store.list_keys()] == ["key_2"]

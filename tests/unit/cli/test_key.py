@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from apx.admission.keys import mint, sha256_of, well_formed
+from apx.admission.keys import KeyRecord, mint, sha256_of, well_formed
+from apx.bootstrap import Backends
+from apx.errors import Unavailable
 from tests.unit.cli.ran import Run
 
 pytestmark = pytest.mark.usefixtures("store")
@@ -88,6 +90,23 @@ def test_leaked_keys_of_ours_are_revoked_and_named_by_their_ids(run: Run, monkey
     assert (ran.code, ran.out) == (2, f"{ours['id']}\n")
     assert ours["key"] not in ran.err
     assert [one["id"] for one in run("key", "list", "--json").json] == [kept["id"]]
+
+
+def test_what_was_revoked_before_the_store_went_away_is_said(
+    run: Run, store: Backends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = created(run), created(run)
+    revoke = store.keys.revoke
+
+    async def once(key_id: str) -> KeyRecord | None:
+        if key_id == second["id"]:
+            raise Unavailable("the store is away")
+        return await revoke(key_id)
+
+    monkeypatch.setattr(store.keys, "revoke", once)
+    given(monkeypatch, f"{first['key']}\n{second['key']}\n".encode())
+    ran = run("key", "leaked", "-")
+    assert (ran.code, ran.out, ran.err) == (1, f"{first['id']}\n", "the store is away\n")
 
 
 @pytest.mark.parametrize("text", [b"", b"nothing", mint("live", lambda size: b"x" * size).encode()])
