@@ -15,6 +15,7 @@ import msgspec
 from apx.admission.bodies import has_one_reading, is_json_type
 from apx.admission.keys import KeyRecord
 from apx.admission.routes import Match, RouteTree
+from apx.admission.terms import may_call
 from apx.catalog.model import PlanSpec, ProductSpec, Route
 from apx.limits.leases import Answer, Level
 from apx.policy.decision import Decision
@@ -149,6 +150,8 @@ def judge(
     plan = product.plans.get(plan_name)
     if plan is None:
         return _not_entitled(plan_name)
+    if not may_call(key, product.name, call.method):
+        return OUT_OF_SCOPE
     if len(call.body) > min(match.route.max_body_bytes, plan.max_body_bytes):
         return Refused(status=413, code="body-too-large", detail="The body is larger than this route and plan allow.")
     document = _input(product, match, key, plan_name, call)
@@ -184,6 +187,9 @@ def conclude(product: LiveProduct, match: Match, key: KeyRecord, judged: Judged,
         decision=judged.decision,
         limit=limit,
     )
+
+
+OUT_OF_SCOPE = Refused(status=403, code="insufficient-scope", detail="This key is not for this method of the product.")
 
 
 def _not_entitled(plan: str) -> Refused:

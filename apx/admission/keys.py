@@ -3,6 +3,9 @@
 `apx_<environment>_<27 base62 digits><6 base62 digits>`: 160 random bits, then the CRC-32 of all before it, so that a
 scanner or the router rejects a typo without a look-up. Only the SHA-256 of a key is ever stored: with 160 random bits
 there is nothing to guess, and a slow hash would add milliseconds to each request.
+
+Keys of other systems are imported as hashes. They have a prefix of their own, which is declared with them, and no
+checksum that could be looked at here.
 """
 
 from __future__ import annotations
@@ -19,6 +22,11 @@ _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _SECRET_DIGITS, _CHECK_DIGITS, _SECRET_BYTES = 27, 6, 20
 ENVIRONMENT = re.compile(r"[a-z0-9]{1,16}")
 _FORM = re.compile(rf"apx_{ENVIRONMENT.pattern}_[0-9A-Za-z]{{{_SECRET_DIGITS + _CHECK_DIGITS}}}")
+_ANYWHERE = re.compile(rf"(?=({_FORM.pattern}))")
+"""Also one that begins within what looks like another."""
+OURS = "apx_"
+FOREIGN_PREFIX = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{2,31}")
+MAX_FOREIGN_CHARACTERS = 256
 MAX_KEY_CHARACTERS = 4 + 16 + 1 + _SECRET_DIGITS + _CHECK_DIGITS
 
 
@@ -35,12 +43,28 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
     created_ms: int
     note: str = ""
     expires_ms: int | None = None
+    """From then on it is refused as if there were none."""
+    scopes: dict[str, tuple[str, ...]] = {}
+    """Product → methods, none meaning all of them. Where there is any, what is not named is refused."""
+    allowlist: tuple[str, ...] = ()
+    """Networks (CIDR) that it may be used from; none: from everywhere."""
+    metadata: dict[str, str] = {}
+    """The owner's own; APX does not read it."""
+    environment: str = ""
+    """What its prefix names; empty of an imported key, and of one from before this was kept."""
+    replaced_by: str = ""
+    """The key that a rotation made of it; it works beside that one until `expires_ms`."""
+    prefix: str = ""
+    """What an imported key begins with; empty of a key of ours."""
 
 
 class KeyStore(Protocol):
     """Keys by their hash.
 
-    - `put` and `revoke` are durable when they return, and every process hears of them through `changes`.
+    - `put`, `replace`, `revoke` and `declare` are durable when they return. Every process hears of the first three
+      through `changes`.
+    - `replace` is atomic, and what was revoked or replaced meanwhile stays so. When it raises `Unavailable` it may or
+      may not have been done.
     - `find` of an unknown hash is None; a store that does not answer is `Unavailable`, never None.
     """
 
@@ -48,8 +72,16 @@ class KeyStore(Protocol):
         """Return the record of the key with this hash."""
         ...
 
+    async def named(self, key_id: str) -> KeyRecord | None:
+        """Return the record of the key with this id."""
+        ...
+
     async def put(self, record: KeyRecord) -> None:
         """Store a new key."""
+        ...
+
+    async def replace(self, before: KeyRecord, after: KeyRecord, beside: KeyRecord) -> bool:
+        """Store `after`, of the same key, in place of `before`, and `beside`, a new one; False: it is no more so."""
         ...
 
     async def revoke(self, key_id: str) -> KeyRecord | None:
@@ -58,6 +90,14 @@ class KeyStore(Protocol):
 
     async def list_keys(self, org: str | None = None) -> list[KeyRecord]:
         """Return all keys, or an org's."""
+        ...
+
+    async def declare(self, prefix: str) -> None:
+        """Note that keys with this prefix are imported."""
+        ...
+
+    async def prefixes(self) -> set[str]:
+        """Return the prefixes that were declared."""
         ...
 
     def changes(self) -> AsyncIterator[str]:
@@ -74,6 +114,11 @@ def shown_key(record: KeyRecord) -> dict[str, object]:
         "created_ms": record.created_ms,
         "expires_ms": record.expires_ms,
         "note": record.note,
+        "scopes": record.scopes,
+        "allowlist": record.allowlist,
+        "metadata": record.metadata,
+        "replaced_by": record.replaced_by,
+        "prefix": record.prefix or f"{OURS}{record.environment}",
     }
 
 
@@ -92,7 +137,7 @@ def well_formed(key: str) -> bool:
 
 def find_keys(text: str) -> list[str]:
     """Return all that has the form of a key in a text, checksums not looked at."""
-    return _FORM.findall(text)
+    return _ANYWHERE.findall(text)
 
 
 def sha256_of(key: str) -> str:

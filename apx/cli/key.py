@@ -1,34 +1,59 @@
-"""`apx key`: create, list, revoke."""
+"""`apx key`: create, show, rotate, revoke and import; take back what leaked."""
 
 from __future__ import annotations
 
 import asyncio
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, BinaryIO
 
 import typer
 
 from apx import bootstrap
-from apx.admission.issue import issue_key
+from apx.admission.imports import MOST_LINE_BYTES, Imported, import_keys
+from apx.admission.issue import Rotated, issue_key, rotate_key
 from apx.admission.keys import KeyRecord, shown_key
+from apx.admission.leaks import keys_in, revoke_leaked
+from apx.admission.terms import Terms
 from apx.catalog.load import load_catalog
 from apx.cli.output import AsJson, moment, print_json, print_table
-from apx.errors import NotFound
+from apx.errors import NotFound, Unsupported
 from apx.settings import Settings
 
-app = typer.Typer(help="Give out and take back API keys.", no_args_is_help=True)
+app = typer.Typer(help="Give out, change and take back API keys.", no_args_is_help=True)
+
+KeyId = Annotated[str, typer.Argument(help="The key's id: key_…")]
+Gitops = Annotated[Path, typer.Option("--gitops", envvar="APX_GITOPS")]
+Source = Annotated[str, typer.Argument(metavar="FILE|-", help="A file, or - for standard input.")]
+_PERIOD = re.compile(r"([0-9]{1,9})([smhd])")
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_PIECE = 1 << 20
 
 
 @app.command()
-def create(
+def create(  # noqa: PLR0917 -- typer's options have names
     org: Annotated[str, typer.Option(help="Whose key it is.")],
     environment: Annotated[str, typer.Option(help="Becomes part of the key's prefix.")] = "local",
     note: Annotated[str, typer.Option(help="What it is for.")] = "",
-    gitops: Annotated[Path, typer.Option("--gitops", envvar="APX_GITOPS")] = Path("gitops"),
+    expires: Annotated[str, typer.Option(help="When it ends: 90d, 12h, or 2027-01-31T12:00:00Z.")] = "",
+    scope: Annotated[list[str] | None, typer.Option(help="PRODUCT or PRODUCT=GET,POST: nothing else, then.")] = None,
+    allow: Annotated[list[str] | None, typer.Option(help="Network that it may be used from: 203.0.113.0/24.")] = None,
+    metadata: Annotated[list[str] | None, typer.Option(help="NAME=VALUE, for yourself.")] = None,
+    gitops: Gitops = Path("gitops"),
     as_json: AsJson = False,
 ) -> None:
     """Make a key with the org's entitlements, and show it this once."""
-    key, record = asyncio.run(_create(gitops, org, environment, note))
+    terms = Terms(
+        scopes={product: _words(methods) for product, _, methods in (one.partition("=") for one in scope or ())},
+        allowlist=tuple(allow or ()),
+        metadata={name: value for name, _, value in (one.partition("=") for one in metadata or ())},
+        expires_ms=_moment_ms(expires) if expires else None,
+    )
+    key, record = asyncio.run(_create(gitops, org, environment, note, terms))
     if as_json:
         return print_json({"key": key, **shown_key(record)})
     print(key)
@@ -48,18 +73,70 @@ def list_keys(
 
 
 @app.command()
-def revoke(key_id: Annotated[str, typer.Argument(help="The key's id: key_…")], as_json: AsJson = False) -> None:
-    """Take a key back for good; routers refuse it within a second."""
+def show(key_id: KeyId, as_json: AsJson = False) -> None:
+    """Show what is known of a key, without the key itself."""
+    record = asyncio.run(_show(key_id))
+    shown = shown_key(record)
+    if as_json:
+        return print_json(shown)
+    moments = {name: moment(at / 1000) for name, at in shown.items() if name.endswith("_ms") and isinstance(at, int)}
+    rows = [(name.removesuffix("_ms"), moments.get(name, value)) for name, value in shown.items() if value]
+    return print_table(["FIELD", "VALUE"], rows)
+
+
+@app.command()
+def rotate(
+    key_id: KeyId,
+    grace: Annotated[str, typer.Option(help="How long the old one still works: 24h, 30m, 0s.")] = "24h",
+    environment: Annotated[str, typer.Option(help="Of the new one; by default the old one's.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Make another key on the same terms, and show it this once; the old one ends after the grace period."""
+    rotated = asyncio.run(_rotate(key_id, _period_s(grace), environment))
+    ends_ms = rotated.old.expires_ms or 0
+    if as_json:
+        old = {"replaces": rotated.old.id, "old_expires_ms": ends_ms}
+        return print_json({"key": rotated.key, **shown_key(rotated.new), **old})
+    print(rotated.key)
+    said = f"{rotated.new.id} replaces {rotated.old.id}, which works until {moment(ends_ms / 1000)}"
+    return typer.echo(said, err=True)
+
+
+@app.command()
+def revoke(key_id: KeyId, as_json: AsJson = False) -> None:
+    """Take a key back for good; routers refuse it within a second, and end what it has open."""
     record = asyncio.run(_revoke(key_id))
     if as_json:
         return print_json({"id": record.id, "org": record.org, "revoked": True})
     return print(f"{record.id} of {record.org} is revoked")
 
 
-async def _create(gitops: Path, org: str, environment: str, note: str) -> tuple[str, KeyRecord]:
+@app.command("import")
+def import_hashed(source: Source, gitops: Gitops = Path("gitops"), as_json: AsJson = False) -> None:
+    """Take over hashed keys of another system: JSON lines of sha256, org, prefix, and what else docs/keys.md names."""
+    imported = asyncio.run(_import(gitops, source))
+    if as_json:
+        return print_json({"added": [record.id for record in imported.added], "known": imported.known})
+    for record in imported.added:
+        print(record.id)
+    return typer.echo(f"{len(imported.added)} imported, {imported.known} were there already", err=True)
+
+
+@app.command()
+def leaked(source: Source, as_json: AsJson = False) -> None:
+    """Revoke each key of ours that stands in a text, and print its id. Exit code 2 when there was one."""
+    records = asyncio.run(_leaked(source, (lambda _: None) if as_json else print))
+    if as_json:
+        print_json([{"id": record.id, "org": record.org, "revoked": True} for record in records])
+    raise typer.Exit(2 if records else 0)
+
+
+async def _create(gitops: Path, org: str, environment: str, note: str, terms: Terms) -> tuple[str, KeyRecord]:
     catalog = load_catalog(gitops)
     async with bootstrap.backends(Settings.load()) as backends:
-        return await issue_key(backends.keys, catalog, org, environment=environment, note=note, clock=bootstrap.CLOCK)
+        return await issue_key(
+            backends.keys, catalog, org, environment=environment, note=note, clock=bootstrap.CLOCK, terms=terms
+        )
 
 
 async def _list(org: str | None) -> list[KeyRecord]:
@@ -67,9 +144,71 @@ async def _list(org: str | None) -> list[KeyRecord]:
         return await backends.keys.list_keys(org)
 
 
+async def _show(key_id: str) -> KeyRecord:
+    async with bootstrap.backends(Settings.load()) as backends:
+        return _found(await backends.keys.named(key_id), key_id)
+
+
+async def _rotate(key_id: str, grace_s: float, environment: str) -> Rotated:
+    async with bootstrap.backends(Settings.load()) as backends:
+        return await rotate_key(backends.keys, key_id, clock=bootstrap.CLOCK, grace_s=grace_s, environment=environment)
+
+
 async def _revoke(key_id: str) -> KeyRecord:
     async with bootstrap.backends(Settings.load()) as backends:
-        record = await backends.keys.revoke(key_id)
+        return _found(await backends.keys.revoke(key_id), key_id)
+
+
+async def _import(gitops: Path, source: str) -> Imported:
+    catalog = load_catalog(gitops)
+    with _opened(source) as text:
+        lines = iter(lambda: text.readline(MOST_LINE_BYTES + 1), b"")
+        async with bootstrap.backends(Settings.load()) as backends:
+            return await import_keys(backends.keys, catalog, lines, bootstrap.CLOCK)
+
+
+async def _leaked(source: str, tell: Callable[[str], None]) -> list[KeyRecord]:
+    records = []
+    with _opened(source) as text:
+        pieces = iter(lambda: text.read(_PIECE), b"")
+        async with bootstrap.backends(Settings.load()) as backends:
+            async for record in revoke_leaked(backends.keys, keys_in(pieces)):
+                tell(record.id)  # at once: what was revoked before the store went away is known
+                records.append(record)
+    return records
+
+
+def _found(record: KeyRecord | None, key_id: str) -> KeyRecord:
     if record is None:
         raise NotFound(f"no key {key_id!r}; `apx key list` shows them")
     return record
+
+
+@contextmanager
+def _opened(source: str) -> Iterator[BinaryIO]:
+    if source == "-":
+        yield sys.stdin.buffer
+        return
+    with Path(source).open("rb") as file:
+        yield file
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip().upper() for word in text.split(",") if word.strip())
+
+
+def _period_s(text: str) -> float:
+    found = _PERIOD.fullmatch(text)
+    if found is None:
+        raise Unsupported(f"{text[:40]!r} is no period: a whole number and s, m, h or d, as in 24h")
+    return int(found[1]) * _UNITS[found[2]]
+
+
+def _moment_ms(text: str) -> int:
+    if _PERIOD.fullmatch(text):
+        return int((bootstrap.CLOCK.time() + _period_s(text)) * 1000)
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise Unsupported(f"{text[:40]!r} is neither a period (90d) nor a time (2027-01-31T12:00:00Z)") from error
+    return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)

@@ -10,7 +10,6 @@ from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, Field
 
-from apx.admission.keys import shown_key
 from apx.admission.operators import Operator
 from apx.bootstrap import Backends
 from apx.clock import Clock
@@ -23,6 +22,7 @@ from apx.rollout.activate import activate
 from apx.telemetry import metrics
 from apx.telemetry.spans import MAX_BODY_BYTES, SpanFile, SpansRefused
 from services.control.access import Access
+from services.control.keys import keys
 from services.control.problems import ANSWERS, answer_with_problems
 from services.control.rollouts import rollouts
 
@@ -57,7 +57,7 @@ def create_app(backends: Backends, loader: Loader, spans: SpanFile, access: Acce
     for router in (
         _releases(backends, loader, access, office.clock),
         rollouts(backends, loader, access),
-        _keys(backends, access),
+        keys(backends, loader, access, office.clock),
         _requests(backends, access, office),
         _traces(spans),
     ):
@@ -120,25 +120,6 @@ def _releases(backends: Backends, loader: Loader, access: Access, clock: Clock) 
             backends.rollouts, loader, [wish.digest], actor=caller.subject, why=wish.why, clock=clock
         )
         return {"product": product, "release": wish.digest, "changed": activated.changed}
-
-    return router
-
-
-def _keys(backends: Backends, access: Access) -> APIRouter:
-    router = APIRouter(tags=["keys"])
-    admin = [Depends(access.needs("admin"))]
-
-    @router.get("/keys")
-    async def keys(org: str | None = None) -> list[dict[str, Any]]:
-        """List keys; the keys themselves are stored nowhere."""
-        return [shown_key(record) for record in await backends.keys.list_keys(org)]
-
-    @router.delete("/keys/{key_id}", status_code=204, dependencies=admin)
-    async def revoke(key_id: str) -> Response:
-        """Revoke a key; every router refuses it within a second."""
-        if await backends.keys.revoke(key_id) is None:
-            raise NotFound(f"no key {key_id!r}")
-        return Response(status_code=204)
 
     return router
 

@@ -28,6 +28,7 @@ from services.router.accept import Accepted, AcceptedCall, Acceptor
 from services.router.asgi import (
     BodyTooLarge,
     ClientGone,
+    KeyEnded,
     Receive,
     Reply,
     Scope,
@@ -37,7 +38,16 @@ from services.router.asgi import (
     read_body,
     send_reply,
 )
-from services.router.caller import Arrival, Fork, Target, Targets, call_of, find_caller
+from services.router.caller import (
+    UNAUTHENTICATED,
+    Arrival,
+    Fork,
+    Target,
+    Targets,
+    call_of,
+    find_caller,
+    refused_here,
+)
 from services.router.exchange import Exchange
 from services.router.requests_api import RequestsApi
 
@@ -107,6 +117,8 @@ class Router:
             await self._give_up(exchange, send, replies.failed(error, exchange.request_id))
         except ClientGone:
             exchange.code = "client-gone"
+        except KeyEnded:
+            await self._give_up(exchange, send, replies.refused(UNAUTHENTICATED, exchange.request_id))
         except Exception:  # noqa: BLE001 -- the last line of defence: a fault of ours is a problem, not a dropped connection
             _log.exception("request.crashed", request_id=exchange.request_id)
             await self._give_up(exchange, send, replies.failed(ApxError("crashed"), exchange.request_id))
@@ -173,6 +185,10 @@ class Router:
             self._tell(exchange, caller)
             return caller
         exchange.caller = caller
+        elsewhere = refused_here(caller, exchange.headers)
+        if elsewhere is not None:
+            self._tell(exchange, elsewhere)
+            return elsewhere
         if isinstance(found, Target):
             return Arrival(caller, found, found.path)
         chosen = self._chosen(exchange, found)
@@ -245,7 +261,7 @@ class Router:
         metrics.ACCEPT_DURATION.observe(self._clock.monotonic() - exchange.started, exchange.product)
         wish = prefer.parse(exchange.headers.get("prefer"), self._longest_wait_s)
         fields = (*limits, ("preference-applied", wish.applied)) if wish.applied else limits
-        current = await self._known(accepted, wish.wait_s, receive)
+        current = await self._known(accepted, admitted.key, wish.wait_s, receive)
         if current is None:
             return await exchange.reply(send, operation.gone(exchange.request_id))
         if isinstance(current, Result) and wish.wait_s:
@@ -260,12 +276,14 @@ class Router:
         )
         return await exchange.reply(send, _accepted(document, (*fields, ("retry-after", "1"))))
 
-    async def _known(self, accepted: Accepted, wait_s: float, receive: Receive) -> Result | Progress | None:
+    async def _known(
+        self, accepted: Accepted, caller: KeyRecord, wait_s: float, receive: Receive
+    ) -> Result | Progress | None:
         """Return what has become of an accepted request; a store that cannot be asked takes nothing back."""
         if not wait_s and not accepted.duplicate:
             return _ACCEPTED
         try:
-            return await self._requests.current_of(accepted.id, wait_s, receive)
+            return await self._requests.current_of(accepted.id, caller, wait_s, receive)
         except Unavailable:
             return _ACCEPTED
 

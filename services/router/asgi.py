@@ -27,6 +27,10 @@ class ClientGone(Exception):
     """The client went away before its body was whole, or while it was waiting."""
 
 
+class KeyEnded(Exception):
+    """The caller's key was revoked or expired while it was waiting."""
+
+
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
     """One whole answer."""
 

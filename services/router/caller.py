@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
+from typing import TypeVar
 
 import msgspec
 
@@ -14,14 +16,18 @@ from apx.admission.identity import Identity, leaks_key, presented_key
 from apx.admission.keys import KeyRecord
 from apx.admission.paths import canonical_path
 from apx.admission.routes import BasePaths, Match, MethodNotAllowed
+from apx.admission.terms import may_come_from
 from apx.rollout.arms import Arms
 from apx.rollout.model import Arm
+from services.router.asgi import KeyEnded
 
+T = TypeVar("T")
 _MOST_PATH_CHARACTERS = 8192
 _MOST_KEPT, _MOST_KEPT_CHARACTERS = 10_000, 256
-_UNAUTHENTICATED = Refused(
+UNAUTHENTICATED = Refused(
     status=401, code="unauthenticated", detail="A valid API key is needed: Authorization: Bearer KEY."
 )
+_ELSEWHERE = Refused(status=403, code="address-not-allowed", detail="This key may not be used from this address.")
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -129,8 +135,28 @@ async def find_caller(
 ) -> KeyRecord | Refused:
     """Return the caller's key, or one and the same refusal for every kind of bad credential. Raises `Unavailable`."""
     key = presented_key(headers, bearer_is_jwt=bearer_is_jwt)
-    record = await identity.identify(key) if key and not leaks_key(query) else None
-    return record or _UNAUTHENTICATED
+    record = await identity.identify(key) if key and key not in query and not leaks_key(query) else None
+    return record or UNAUTHENTICATED
+
+
+def refused_here(caller: KeyRecord, headers: Mapping[str, str]) -> Refused | None:
+    """Return the refusal of a key that may not be used from the client's address."""
+    return None if may_come_from(caller, _client_ip(headers)) else _ELSEWHERE
+
+
+async def while_valid(identity: Identity, caller: KeyRecord, awaited: Awaitable[T]) -> T:
+    """Return what is awaited. Raises `KeyEnded`, and stops waiting, when the caller's key ends first."""
+    waiting, ended = asyncio.ensure_future(awaited), asyncio.ensure_future(identity.until_ended(caller))
+    try:
+        await asyncio.wait({waiting, ended}, return_when=asyncio.FIRST_COMPLETED)
+        if waiting.done():
+            return waiting.result()
+        ended.result()
+        raise KeyEnded
+    finally:
+        waiting.cancel()
+        ended.cancel()
+        await asyncio.gather(waiting, ended, return_exceptions=True)
 
 
 def brings_token(headers: Mapping[str, str]) -> bool:
@@ -149,16 +175,21 @@ def call_of(
     if product.spec.auth.jwt is not None:
         claims = _claims(headers.get("x-apx-jwt-payload", ""))
         if claims is None:
-            return _UNAUTHENTICATED
+            return UNAUTHENTICATED
     return Call(
         method=method,
         path=arrival.path,
         query=query,
         headers=headers,
-        client_ip=headers.get("x-envoy-external-address", ""),
+        client_ip=_client_ip(headers),
         claims=claims,
         body=body,
     )
+
+
+def _client_ip(headers: Mapping[str, str]) -> str:
+    """Return the client's address as the edge saw it; it takes no client's word for it."""
+    return headers.get("x-envoy-external-address", "")
 
 
 def _claims(payload: str) -> bytes | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
 
 import msgspec
 
@@ -18,24 +18,34 @@ FIELDS: HeaderList = [
     (b"x-accel-buffering", b"no"),
 ]
 SIGN_OF_LIFE_S = 4.0
-"""How often a stream shows that it lives, and asks whether its key still does: a revoked one streams no longer."""
+"""How often a stream shows that it lives."""
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
 
 async def follow(
-    events: AsyncIterator[Event], allowed: Callable[[], Awaitable[bool]], receive: Receive, send: Send
-) -> None:
-    """Send events until they end, the client goes, or it is no longer `allowed`. Raises what `events` raises."""
-    stream = asyncio.ensure_future(_stream(events, allowed, send))
-    gone = asyncio.ensure_future(disconnected(receive))
+    events: AsyncIterator[Event], ended: Awaitable[None], refusal: bytes, receive: Receive, send: Send
+) -> bool:
+    """Send events until they end or the client goes; False when the caller's key has `ended`.
+
+    Then the `refusal`, a problem in one line of JSON, is the last event. Raises what `events` raises.
+    """
+    stream, gone = asyncio.ensure_future(_stream(events, send)), asyncio.ensure_future(disconnected(receive))
+    over = asyncio.ensure_future(ended)
+    all_three = (stream, gone, over)
     try:
-        done, _ = await asyncio.wait({stream, gone}, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait(all_three, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        stream.cancel()
-        gone.cancel()
-        await asyncio.gather(stream, gone, return_exceptions=True)
+        for one in all_three:
+            one.cancel()
+        await asyncio.gather(*all_three, return_exceptions=True)
     if stream in done:
         stream.result()
+    elif over in done:
+        over.result()
+        await send({"type": "http.response.body", "body": b"event: problem\ndata: %b\n\n" % refusal, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+        return False
+    return True
 
 
 async def ending_with(events: AsyncIterator[Event], result: Result) -> AsyncIterator[Event]:
@@ -56,29 +66,21 @@ def _final(result: Result) -> Event:
     return Event(id="", kind="state", data=msgspec.json.encode({"state": result.state}).decode())
 
 
-async def _stream(events: AsyncIterator[Event], allowed: Callable[[], Awaitable[bool]], send: Send) -> None:
+async def _stream(events: AsyncIterator[Event], send: Send) -> None:
     try:
-        async for event in _with_signs_of_life(events, allowed):
+        async for event in _with_signs_of_life(events):
             await send({"type": "http.response.body", "body": _sse(event), "more_body": True})
     except Unavailable:
         await send({"type": "http.response.body", "body": b"retry: 1000\n\n", "more_body": True})
     await send({"type": "http.response.body", "body": b""})
 
 
-async def _with_signs_of_life(
-    events: AsyncIterator[Event], allowed: Callable[[], Awaitable[bool]]
-) -> AsyncIterator[Event | None]:
-    """Yield the events, and None where there was none for long; end when it is no longer `allowed`."""
-    now = asyncio.get_running_loop().time
-    due = now() + SIGN_OF_LIFE_S
+async def _with_signs_of_life(events: AsyncIterator[Event]) -> AsyncIterator[Event | None]:
+    """Yield the events, and None where there was none for long."""
     upcoming = asyncio.ensure_future(anext(events, None))
     try:
         while True:
-            done, _ = await asyncio.wait({upcoming}, timeout=max(0.0, due - now()))
-            if now() >= due:  # a busy stream is asked as often as a quiet one
-                if not await allowed():
-                    return
-                due = now() + SIGN_OF_LIFE_S
+            done, _ = await asyncio.wait({upcoming}, timeout=SIGN_OF_LIFE_S)
             if not done:
                 yield None
                 continue

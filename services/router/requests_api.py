@@ -13,12 +13,13 @@ from typing import Any
 
 import msgspec
 
-from apx.admission.admit import LiveProduct, Refused
+from apx.admission.admit import OUT_OF_SCOPE, LiveProduct, Refused
 from apx.admission.identity import Identity
 from apx.admission.keys import KeyRecord
+from apx.admission.terms import may_cancel, may_read
 from apx.catalog.model import Async
 from apx.clock import Clock
-from apx.errors import NotFound, Unavailable
+from apx.errors import NotFound
 from apx.requests.model import Event, Progress, Result
 from apx.requests.ports import BlobStore, ResultStore
 from apx.requests.receipt import Receipt, Receipts
@@ -26,7 +27,7 @@ from apx.rollout.arms import Arms
 from apx.telemetry import metrics
 from services.router import events, operation, prefer, replies
 from services.router.asgi import Receive, Reply, Send, encode, unless_gone
-from services.router.caller import brings_token, find_caller
+from services.router.caller import UNAUTHENTICATED, brings_token, find_caller, refused_here, while_valid
 from services.router.exchange import Exchange
 
 _PREFIX = "/v1/requests/"
@@ -68,6 +69,9 @@ class RequestsApi:
         if isinstance(caller, Refused):
             return await exchange.reply(send, replies.refused(caller, exchange.request_id))
         exchange.caller = caller
+        elsewhere = refused_here(caller, exchange.headers)
+        if elsewhere is not None:
+            return await exchange.reply(send, replies.refused(elsewhere, exchange.request_id))
         request_id, slash, rest = path.removeprefix(_PREFIX).partition("/")
         receipt = self._receipts.verify(request_id)
         if receipt is None or not self._receipts.belongs_to(receipt, caller.org):
@@ -82,16 +86,20 @@ class RequestsApi:
         if answer is None or (slash and not rest):
             return await exchange.reply(send, replies.refused(self._unroutable(rest or slash), exchange.request_id))
         asked = _Asked(request_id, receipt, caller)
+        if not self._in_scope(exchange, asked):
+            return await exchange.reply(send, replies.refused(OUT_OF_SCOPE, exchange.request_id))
         await answer(exchange, asked, receive, send)
         return None
 
-    async def current_of(self, request_id: str, wait_s: float, receive: Receive) -> Result | Progress | None:
+    async def current_of(
+        self, request_id: str, caller: KeyRecord, wait_s: float, receive: Receive
+    ) -> Result | Progress | None:
         """Return what is known of a request that was just accepted, staying up to `wait_s` for its result.
 
-        Raises `ClientGone` when the client does not stay as long.
+        Raises `ClientGone` when the client does not stay as long, `KeyEnded` when its key does not.
         """
         receipt = self._receipts.verify(request_id)
-        return None if receipt is None else await self._stay(request_id, receipt, wait_s, receive)
+        return None if receipt is None else await self._stay(_Asked(request_id, receipt, caller), wait_s, receive)
 
     def pending(self, request_id: str, progress: Progress) -> dict[str, Any]:
         """Return the document of a request of ours that has no result yet, as its own receipt tells it."""
@@ -125,18 +133,17 @@ class RequestsApi:
         await send({"type": "http.response.body", "body": b""})
         return None
 
-    async def _stay(
-        self, request_id: str, receipt: Receipt, wait_s: float, receive: Receive
-    ) -> Result | Progress | None:
+    async def _stay(self, asked: _Asked, wait_s: float, receive: Receive) -> Result | Progress | None:
         if not wait_s:
-            return await self.current(request_id, receipt)
+            return await self.current(asked.id, asked.receipt)
+        waiting = while_valid(self._identity, asked.caller, self._results.wait(asked.id, wait_s))
         with _counted("wait"):
-            found = await unless_gone(self._results.wait(request_id, wait_s), receive)
-        return found if found is not None else self._unseen(request_id, receipt)
+            found = await unless_gone(waiting, receive)
+        return found if found is not None else self._unseen(asked.id, asked.receipt)
 
     async def _poll(self, exchange: Exchange, asked: _Asked, receive: Receive, send: Send) -> None:
         wish = prefer.parse(exchange.headers.get("prefer"), self._longest_wait_s)
-        current = await self._stay(asked.id, asked.receipt, wish.wait_s, receive)
+        current = await self._stay(asked, wish.wait_s, receive)
         applied = (("preference-applied", wish.applied),) if wish.applied else ()
         await exchange.reply(send, self._status(exchange, asked, current, applied))
 
@@ -148,7 +155,7 @@ class RequestsApi:
 
     async def _result(self, exchange: Exchange, asked: _Asked, receive: Receive, send: Send) -> None:
         wish = prefer.parse(exchange.headers.get("prefer"), self._longest_wait_s)
-        current = await self._stay(asked.id, asked.receipt, wish.wait_s, receive)
+        current = await self._stay(asked, wish.wait_s, receive)
         if isinstance(current, Result):
             headers = (("content-location", f"{operation.location(asked.id)}/result"),)
             return await self.reply_with_result(exchange, current, headers, send)
@@ -167,7 +174,10 @@ class RequestsApi:
             return await send({"type": "http.response.body", "body": b""})
         with _counted("sse"):
             recorded = self._recorded(exchange, asked, current)
-            await events.follow(recorded, lambda: self._still_allowed(exchange, asked), receive, send)
+            ended = self._identity.until_ended(asked.caller)
+            refusal = replies.refused(UNAUTHENTICATED, exchange.request_id)
+            if not await events.follow(recorded, ended, refusal.body, receive, send):
+                exchange.code = refusal.code
         return None
 
     def _recorded(self, exchange: Exchange, asked: _Asked, current: Result | Progress) -> AsyncIterator[Event]:
@@ -176,15 +186,10 @@ class RequestsApi:
         recorded = self._results.events(asked.id, exchange.headers.get("last-event-id", "")[:64])
         return events.ending_with(recorded, current) if isinstance(current, Result) else recorded
 
-    async def _still_allowed(self, exchange: Exchange, asked: _Asked) -> bool:
-        """Tell whether the key that opened the stream still is one; a store that is away does not end streams."""
-        try:
-            caller = await find_caller(
-                self._identity, exchange.headers, exchange.query, bearer_is_jwt=brings_token(exchange.headers)
-            )
-        except Unavailable:
-            return True
-        return isinstance(caller, KeyRecord) and caller.org == asked.caller.org
+    def _in_scope(self, exchange: Exchange, asked: _Asked) -> bool:
+        product, _ = self._named(asked.receipt)
+        may = may_cancel if exchange.method == "DELETE" else may_read
+        return may(asked.caller, product)
 
     def _status(
         self, exchange: Exchange, asked: _Asked, current: Result | Progress | None, headers: replies.Headers = ()

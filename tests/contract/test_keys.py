@@ -7,6 +7,7 @@ import signal
 from collections.abc import AsyncIterator
 from typing import cast
 
+import msgspec
 import pytest
 from valkey.asyncio import Valkey
 
@@ -46,6 +47,17 @@ def record(n: int = 1, org: str = "acme", created_ms: int = 0) -> KeyRecord:
     )
 
 
+LIMITED = msgspec.structs.replace(
+    record(),
+    scopes={"orders": ("GET", "POST"), "files": ()},
+    allowlist=("203.0.113.0/24", "2001:db8::/32"),
+    metadata={"team": "ünïcode"},
+    environment="live",
+    replaced_by="key_9",
+    prefix="sk_",
+)
+
+
 async def heard(feed: AsyncIterator[str], within_s: float = 5.0) -> str:
     async with asyncio.timeout(within_s):
         return await anext(feed)
@@ -58,6 +70,66 @@ async def close(feed: AsyncIterator[str]) -> None:
 async def test_a_key_is_found_by_its_hash(store: KeyStore) -> None:
     await store.put(record())
     assert await store.find(record().sha256) == record()
+
+
+async def test_a_key_comes_back_with_all_its_terms(store: KeyStore) -> None:
+    await store.put(LIMITED)
+    assert await store.find(LIMITED.sha256) == LIMITED
+
+
+async def test_a_key_is_found_by_its_id(store: KeyStore) -> None:
+    await store.put(record(1))
+    await store.put(record(2))
+    assert await store.named("key_2") == record(2)
+
+
+@pytest.mark.parametrize("key_id", ["", "key_3", "key_", record().sha256, "*", "../key_1", "\n"])
+async def test_an_unknown_id_is_none(store: KeyStore, key_id: str) -> None:
+    await store.put(record())
+    assert await store.named(key_id) is None
+
+
+ENDED = msgspec.structs.replace(record(), replaced_by="key_2", expires_ms=7)
+
+
+async def test_a_replaced_key_stands_beside_the_new_one(store: KeyStore) -> None:
+    await store.put(record())
+    assert await store.replace(record(), ENDED, record(2))
+    assert [await store.named("key_1"), await store.named("key_2")] == [ENDED, record(2)]
+    assert await store.list_keys() == [ENDED, record(2)]
+
+
+async def test_a_revoked_key_is_not_brought_back_by_replacing_it(store: KeyStore) -> None:
+    await store.put(record())
+    await store.revoke("key_1")
+    assert not await store.replace(record(), ENDED, record(2))
+    assert await store.list_keys() == []
+
+
+async def test_of_those_who_replace_a_key_at_one_time_one_does(store: KeyStore) -> None:
+    await store.put(record())
+    others = [
+        store.replace(record(), msgspec.structs.replace(ENDED, replaced_by=f"key_{n}"), record(n)) for n in range(2, 7)
+    ]
+    assert sum(await asyncio.gather(*others)) == 1
+    ended, new = await store.list_keys()
+    assert (ended.id, ended.replaced_by) == ("key_1", new.id)
+
+
+async def test_who_listens_hears_of_both_keys_of_a_replacement(store: KeyStore) -> None:
+    await store.put(record())
+    feed = store.changes()
+    await heard(feed)
+    await store.replace(record(), ENDED, record(2))
+    assert {await heard(feed), await heard(feed)} == {record(1).sha256, record(2).sha256}
+    await close(feed)
+
+
+async def test_prefixes_are_those_that_were_declared(store: KeyStore) -> None:
+    assert await store.prefixes() == set()
+    for prefix in ("sk_live_", "__x__", "...", "sk_live_"):
+        await store.declare(prefix)
+    assert await store.prefixes() == {"sk_live_", "__x__", "..."}
 
 
 @pytest.mark.parametrize("digest", ["", "0" * 64, "apx:keys", "*", "\n"])
@@ -142,6 +214,14 @@ async def test_keys_and_revocations_survive_a_killed_server(own_server: Server) 
         assert await ValkeyKeys(client).list_keys() == [record(2)]
 
 
+async def test_a_record_of_before_there_were_terms_still_reads(valkey: Valkey) -> None:
+    old = {"id": "key_1", "sha256": record().sha256, "org": "acme", "region": "eu", "plans": {}, "created_ms": 0}
+    await valkey.set(f"apx:key:{record().sha256}", msgspec.msgpack.encode(old))
+    found = await ValkeyKeys(valkey).find(record().sha256)
+    assert found is not None
+    assert (found.scopes, found.allowlist, found.expires_ms, found.replaced_by) == ({}, (), None, "")
+
+
 async def test_the_store_holds_no_key_in_clear(valkey: Valkey) -> None:
     await ValkeyKeys(valkey).put(record())
     kept = b""
@@ -155,7 +235,16 @@ async def test_a_store_that_is_away_is_unavailable_and_never_none(own_server: Se
     async with connected(own_server) as client:
         store = ValkeyKeys(client)
         own_server.kill()
-        for asked in (store.find(record().sha256), store.put(record()), store.revoke("key_1"), store.list_keys()):
+        for asked in (
+            store.find(record().sha256),
+            store.named("key_1"),
+            store.put(record()),
+            store.replace(record(), ENDED, record(2)),
+            store.revoke("key_1"),
+            store.list_keys(),
+            store.declare("sk_"),
+            store.prefixes(),
+        ):
             with pytest.raises(Unavailable):
                 await asked
 

@@ -3,6 +3,7 @@
 `keys/<sha256>` holds a record (`record`, msgpack) with what it is looked for by (`id`, `org`). Each change also writes
 one document of `key-changes` (`sha256`, `at` by the service's clock): who listens to these need not read every key when
 it begins. They are of no use after minutes: a TTL policy on `key-changes.forget_at` has Firestore delete them.
+`key-prefixes` holds what imported keys begin with.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import re
 from collections.abc import AsyncIterator
 
 import msgspec
+from google.api_core.exceptions import Aborted, FailedPrecondition, NotFound
 from google.cloud.firestore import SERVER_TIMESTAMP, AsyncClient, AsyncDocumentReference, AsyncWriteBatch, FieldFilter
 from google.cloud.firestore_v1.async_query import AsyncQuery
 from google.cloud.firestore_v1.base_document import DocumentSnapshot
@@ -20,7 +22,7 @@ from google.cloud.firestore_v1.types import Document, Target
 from apx.admission.keys import KeyRecord
 from apx.backends.gcp import names
 from apx.backends.gcp.connection import unavailable
-from apx.backends.gcp.firestore import POLL_EVERY_S, Listener, Signal, bounded, database, server_time
+from apx.backends.gcp.firestore import POLL_EVERY_S, Listener, Signal, bounded, database, once, server_time
 from apx.clock import Clock, SystemClock
 from apx.errors import Unavailable
 
@@ -47,13 +49,34 @@ class FirestoreKeys:
             found = await self._keys.document(sha256).get(**bounded())
         return _record(found) if found.exists else None
 
+    async def named(self, key_id: str) -> KeyRecord | None:
+        """Return the record of the key with this id."""
+        with unavailable("looking up a key"):
+            found = await self._keys.where(filter=FieldFilter("id", "==", key_id)).limit(1).get(**bounded())
+        return _record(found[0]) if found else None
+
     async def put(self, record: KeyRecord) -> None:
         """Store a new key."""
-        fields = {"id": record.id, "org": record.org, names.RECORD: msgspec.msgpack.encode(record)}
         with unavailable("storing a key"):
             batch = self._telling(record.sha256)
-            batch.set(self._keys.document(record.sha256), fields)
+            batch.set(self._keys.document(record.sha256), _fields(record))
             await batch.commit(**bounded())
+
+    async def replace(self, before: KeyRecord, after: KeyRecord, beside: KeyRecord) -> bool:
+        """Store `after` in place of `before`, and `beside`, a new one; False: it is no more so."""
+        with unavailable("replacing a key"):
+            found = await self._keys.document(before.sha256).get(**bounded())
+            if not found.exists or _record(found) != before:
+                return False
+            batch = self._telling(after.sha256, beside.sha256)
+            unchanged = self._client.write_option(last_update_time=found.update_time)
+            batch.update(found.reference, _fields(after), option=unchanged)
+            batch.set(self._keys.document(beside.sha256), _fields(beside))
+            try:
+                await batch.commit(**once())
+            except (Aborted, FailedPrecondition, NotFound):
+                return False
+        return True
 
     async def revoke(self, key_id: str) -> KeyRecord | None:
         """Forget a key for good; return what it was."""
@@ -73,6 +96,18 @@ class FirestoreKeys:
             found = await asked.get(**bounded())
         return sorted(map(_record, found), key=lambda r: (r.org, r.created_ms, r.id))
 
+    async def declare(self, prefix: str) -> None:
+        """Note that keys with this prefix are imported."""
+        with unavailable("declaring a prefix"):
+            document = self._client.collection(names.KEY_PREFIXES).document(f"p:{prefix}")
+            await document.set({"prefix": prefix}, **bounded())
+
+    async def prefixes(self) -> set[str]:
+        """Return the prefixes that were declared."""
+        with unavailable("reading the prefixes"):
+            found = await self._client.collection(names.KEY_PREFIXES).get(**bounded())
+        return {one.get("prefix") for one in found}
+
     async def changes(self) -> AsyncIterator[str]:
         """Yield the hash of each key that changed; an empty string whenever listening begins and when it is lost.
 
@@ -91,12 +126,13 @@ class FirestoreKeys:
                     notices.heard(one)
                     yield ""
 
-    def _telling(self, sha256: str) -> AsyncWriteBatch:
-        """Return a batch that tells of a change. It may be repeated: the notice keeps its name."""
+    def _telling(self, *hashes: str) -> AsyncWriteBatch:
+        """Return a batch that tells of changes. It may be repeated: the notices keep their names."""
         batch = self._client.batch()
         now = dt.datetime.fromtimestamp(self._clock.time(), dt.UTC)
-        fields = {"sha256": sha256, "at": SERVER_TIMESTAMP, names.FORGET: now + _KEEP_CHANGES}
-        batch.set(self._client.collection(names.KEY_CHANGES).document(), fields)
+        for sha256 in hashes:
+            fields = {"sha256": sha256, "at": SERVER_TIMESTAMP, names.FORGET: now + _KEEP_CHANGES}
+            batch.set(self._client.collection(names.KEY_CHANGES).document(), fields)
         return batch
 
 
@@ -141,6 +177,10 @@ class _Notices:
 
     def _query(self) -> AsyncQuery:
         return self._client.collection(names.KEY_CHANGES).where(filter=FieldFilter("at", ">", self._since))
+
+
+def _fields(record: KeyRecord) -> dict[str, object]:
+    return {"id": record.id, "org": record.org, names.RECORD: msgspec.msgpack.encode(record)}
 
 
 def _record(found: DocumentSnapshot[AsyncDocumentReference]) -> KeyRecord:

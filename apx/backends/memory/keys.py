@@ -13,6 +13,7 @@ class MemoryKeys(KeyStore):
 
     def __init__(self) -> None:
         self._records: dict[str, KeyRecord] = {}
+        self._prefixes: set[str] = set()
         self._listeners: set[asyncio.Queue[str]] = set()
         self.looked_up = 0
 
@@ -21,10 +22,22 @@ class MemoryKeys(KeyStore):
         self.looked_up += 1
         return self._records.get(sha256)
 
+    async def named(self, key_id: str) -> KeyRecord | None:
+        """Return the record of the key with this id."""
+        return next((record for record in self._records.values() if record.id == key_id), None)
+
     async def put(self, record: KeyRecord) -> None:
         """Store a new key."""
         self._records[record.sha256] = record
         self._tell(record.sha256)
+
+    async def replace(self, before: KeyRecord, after: KeyRecord, beside: KeyRecord) -> bool:
+        """Store `after` in place of `before`, and `beside`, a new one; False: it is no more so."""
+        if self._records.get(before.sha256) != before:
+            return False
+        for record in (after, beside):
+            await self.put(record)
+        return True
 
     async def revoke(self, key_id: str) -> KeyRecord | None:
         """Forget a key for good; return what it was."""
@@ -39,6 +52,14 @@ class MemoryKeys(KeyStore):
         """Return all keys, or an org's."""
         records = [record for record in self._records.values() if org in (None, record.org)]
         return sorted(records, key=lambda r: (r.org, r.created_ms, r.id))
+
+    async def declare(self, prefix: str) -> None:
+        """Note that keys with this prefix are imported."""
+        self._prefixes.add(prefix)
+
+    async def prefixes(self) -> set[str]:
+        """Return the prefixes that were declared."""
+        return set(self._prefixes)
 
     async def changes(self) -> AsyncIterator[str]:
         """Yield the hash of each key that changed; an empty string first."""

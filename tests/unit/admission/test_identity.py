@@ -320,3 +320,154 @@ async def test_what_was_revoked_meanwhile_is_refused_once_the_store_is_back(
     assert await identity.identify(KEY) is None
     store.away = True
     assert await identity.identify(KEY) is None
+
+
+FOREIGN = "sk_live_51H8-abc.def"
+
+
+@pytest.fixture
+async def declared(identity: Identity, store: Keys) -> AsyncIterator[None]:
+    """A process that has heard of imported keys."""
+    await store.declare("sk_live_")
+    await store.put(record_of(FOREIGN, prefix="sk_live_"))
+    task = asyncio.ensure_future(identity.follow())
+    await until(lambda: isinstance(identity.recent(FOREIGN), str))
+    yield
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.mark.usefixtures("declared")
+async def test_an_imported_key_is_known(identity: Identity) -> None:
+    found = await identity.identify(FOREIGN)
+    assert found is not None
+    assert found.sha256 == sha256_of(FOREIGN)
+
+
+@pytest.mark.usefixtures("declared")
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(KEY[:-1] + "!", KEY[:-1] + ("0" if KEY[-1] != "0" else "1"), "x" * 1_000_000, ""),
+        *("sk_test_51H8", "sk_live", "sk_live_" + "x" * 249, "sk_live_" + "x" * 1_000_000),
+        *("sk_live_ü", "apx_sk_live_51H8", " " + FOREIGN),
+    ],
+    ids=lambda text: text[:20],
+)
+async def test_beside_imported_keys_a_typo_still_costs_no_look_up(identity: Identity, store: Keys, text: str) -> None:
+    before = store.looked_up
+    assert await identity.identify(text) is None
+    assert store.looked_up == before
+
+
+async def test_before_a_prefix_is_declared_nothing_with_it_is_looked_up(identity: Identity, store: Keys) -> None:
+    await store.put(record_of(FOREIGN, prefix="sk_live_"))
+    assert await identity.identify(FOREIGN) is None
+    assert store.looked_up == 0
+
+
+@pytest.mark.usefixtures("declared")
+async def test_prefixes_that_cannot_be_read_stay_and_are_read_again(
+    identity: Identity, store: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("apx.admission.identity._RECONNECT_S", 0.01)
+    prefixes, tried = store.prefixes, 0
+
+    async def failing() -> set[str]:
+        nonlocal tried
+        tried += 1
+        if tried < 3:
+            raise Unavailable("away")
+        return await prefixes()
+
+    monkeypatch.setattr(store, "prefixes", failing)
+    await store.declare("zz_")
+    await store.put(record_of("zz_1", prefix="zz_"))
+    await until(lambda: tried >= 3)
+    await turns()
+    assert await identity.identify("zz_1") is not None
+    assert await identity.identify(FOREIGN) is not None
+
+
+async def test_a_key_of_another_environment_is_nobody(identity: Identity, store: Keys) -> None:
+    await store.put(record_of(KEY))
+    assert await identity.identify(KEY.replace("apx_live_", "apx_test_")) is None
+    assert store.looked_up == 0
+
+
+@pytest.fixture
+async def opened(identity: Identity, store: Keys) -> AsyncIterator[asyncio.Future[None]]:
+    """Something that lasts as long as a key that is good now."""
+    await store.put(record := record_of(KEY))
+    await turns()
+    await identity.identify(KEY)
+    ended = asyncio.ensure_future(identity.until_ended(record))
+    await turns()
+    yield ended
+    ended.cancel()
+    await asyncio.gather(ended, return_exceptions=True)
+
+
+@pytest.mark.usefixtures("following")
+async def test_what_is_open_hears_at_once_that_its_key_is_revoked(store: Keys, opened: asyncio.Future[None]) -> None:
+    assert not opened.done()
+    (record,) = await store.list_keys()
+    await store.revoke(record.id)
+    async with asyncio.timeout(1):
+        await opened
+
+
+@pytest.mark.usefixtures("following")
+async def test_what_is_open_outlives_changes_of_other_keys_and_of_its_own(
+    store: Keys, opened: asyncio.Future[None]
+) -> None:
+    (record,) = await store.list_keys()
+    await store.put(record_of(mint("live", secrets.token_bytes)))
+    await store.put(msgspec.structs.replace(record, note="another"))
+    await turns(50)
+    assert not opened.done()
+
+
+@pytest.mark.usefixtures("following")
+async def test_what_is_open_ends_when_its_keys_grace_is_over(
+    store: Keys, clock: ManualClock, opened: asyncio.Future[None]
+) -> None:
+    (record,) = await store.list_keys()
+    await store.put(msgspec.structs.replace(record, expires_ms=int(clock.time() * 1000) + 50))
+    await turns()
+    assert not opened.done()
+    clock.advance(0.05)
+    async with asyncio.timeout(1):
+        await opened
+
+
+@pytest.mark.usefixtures("following")
+async def test_what_is_open_outlives_the_store(
+    store: Keys, opened: asyncio.Future[None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("apx.admission.identity._RECONNECT_S", 0.01)
+    store.away = True
+    store.broken.set()
+    await until(lambda: not store.followed)
+    await turns(50)
+    assert not opened.done()
+
+
+async def test_what_is_open_looks_by_itself_where_no_change_is_heard(
+    store: Keys, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, opened: asyncio.Future[None], identity: Identity
+) -> None:
+    opened.cancel()
+    monkeypatch.setattr("apx.admission.identity.LOOK_AGAIN_S", 0.01)
+    (record,) = await store.list_keys()
+    again = asyncio.ensure_future(identity.until_ended(record))
+    await turns()
+    await store.revoke(record.id)
+    clock.advance(61)  # what was cached is old
+    async with asyncio.timeout(1):
+        await again
+
+
+async def test_nothing_is_kept_of_what_was_open(identity: Identity, opened: asyncio.Future[None]) -> None:
+    opened.cancel()
+    await asyncio.gather(opened, return_exceptions=True)
+    assert identity._open == {}  # noqa: SLF001 -- what leaks cannot be seen from outside

@@ -11,7 +11,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from apx.admission.keys import KeyRecord, sha256_of
+from apx.admission.keys import KeyRecord, sha256_of, well_formed
 from apx.admission.operators import Operators, Role
 from apx.backends.files.blobs import FileBlobs
 from apx.backends.files.releases import FileReleaseStore
@@ -318,6 +318,99 @@ async def test_a_key_is_revoked_once(office: Office, admin: httpx.AsyncClient) -
     assert (await admin.delete("/api/v1/keys/key_1")).status_code == 204
     assert code(await admin.delete("/api/v1/keys/key_1")) == (404, "not-found")
     assert await office.keys.list_keys() == []
+
+
+WISH: dict[str, Any] = {"org": "acme", "region": "eu", "plans": {"orders": "free"}}
+
+
+@pytest.fixture
+async def live(office: Office, admin: httpx.AsyncClient) -> None:
+    """A live product."""
+    await activate(admin, await office.release())
+
+
+@pytest.mark.usefixtures("live")
+async def test_a_key_is_in_the_answer_that_made_it_and_in_no_other(office: Office, admin: httpx.AsyncClient) -> None:
+    terms = {"note": "n", "scopes": {"orders": ["GET"]}, "allowlist": ["203.0.113.7"], "metadata": {"team": "a"}}
+    answer = await admin.post("/api/v1/keys", json={**WISH, **terms, "environment": "live"})
+    made = answer.json()
+    key = made.pop("key")
+    assert (answer.status_code, answer.headers["cache-control"]) == (201, "no-store")
+    assert well_formed(key)
+    assert key.startswith("apx_live_")
+    shown = await admin.get(answer.headers["location"])
+    assert shown.json() == made
+    assert (made["scopes"], made["allowlist"]) == ({"orders": ["GET"]}, ["203.0.113.7/32"])
+    assert key not in shown.text + (await admin.get("/api/v1/keys")).text
+    record = await office.keys.find(sha256_of(key))
+    assert record is not None
+    assert record.id == made["id"]
+
+
+UNGIVEN: dict[str, dict[str, Any]] = {
+    "a product that is not live": {"plans": {"exports": "free"}},
+    "a plan that is not offered": {"plans": {"orders": "gold"}},
+    "no product": {"plans": {}},
+    "no org": {"org": ""},
+    "an odd org": {"org": "../acme"},
+    "no region": {"region": "moon"},
+    "an environment that no key can name": {"environment": "Live"},
+    "an end that is past": {"expires_ms": 1},
+    "an end that is no number": {"expires_ms": 1e300},
+    "a scope of another product": {"scopes": {"exports": []}},
+    "no network": {"allowlist": ["anywhere"]},
+    "an unknown field": {"sha256": "0" * 64},
+    "a key of one's own": {"key": "apx_local_x"},
+    "a megabyte": {"note": "x" * 1_000_000},
+}
+
+
+@pytest.mark.usefixtures("live")
+@pytest.mark.parametrize("wrong", UNGIVEN.values(), ids=UNGIVEN.keys())
+async def test_a_key_that_cannot_be_is_not_made(office: Office, admin: httpx.AsyncClient, wrong: Any) -> None:
+    answer = await admin.post("/api/v1/keys", json={**WISH, **wrong})
+    assert (code(answer)[0], await office.keys.list_keys()) == (422, [])
+    assert len(answer.text) < 2_000
+
+
+@pytest.mark.usefixtures("live")
+async def test_a_rotated_key_is_shown_once_and_names_the_old_one(admin: httpx.AsyncClient) -> None:
+    old = (await admin.post("/api/v1/keys", json=WISH)).json()
+    answer = await admin.post(f"/api/v1/keys/{old['id']}/rotate", json={"grace_s": 60})
+    new = answer.json()
+    assert (answer.status_code, answer.headers["cache-control"]) == (201, "no-store")
+    assert well_formed(new["key"])
+    assert new["replaces"] == old["id"]
+    now = (await admin.get(f"/api/v1/keys/{old['id']}")).json()
+    assert (now["replaced_by"], now["expires_ms"]) == (new["id"], new["old_expires_ms"])
+    again = await admin.post(f"/api/v1/keys/{old['id']}/rotate", json={})
+    assert code(again) == (409, "conflict")
+
+
+@pytest.mark.parametrize("grace_s", [-1, 1e300, "x", None, 8_000_000])
+async def test_a_grace_that_cannot_be_changes_nothing(office: Office, admin: httpx.AsyncClient, grace_s: Any) -> None:
+    await office.keys.put(KEY)
+    assert code(await admin.post("/api/v1/keys/key_1/rotate", json={"grace_s": grace_s})) == (422, "invalid")
+    assert await office.keys.list_keys() == [KEY]
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/keys/key_9"), ("POST", "/keys/key_9/rotate")])
+async def test_an_unknown_key_is_not_found(admin: httpx.AsyncClient, method: str, path: str) -> None:
+    assert code(await admin.request(method, f"/api/v1{path}", json={})) == (404, "not-found")
+
+
+@pytest.mark.parametrize("role", ["viewer", "operator"])
+@pytest.mark.parametrize(
+    ("method", "path"), [("POST", "/keys"), ("POST", "/keys/key_1/rotate"), ("DELETE", "/keys/key_1")]
+)
+async def test_only_an_admin_changes_keys(
+    office: Office, admin: httpx.AsyncClient, role: Role, method: str, path: str
+) -> None:
+    await office.keys.put(KEY)
+    headers = {"authorization": f"Bearer {office.token(role)}"}
+    answer = await admin.request(method, f"/api/v1{path}", headers=headers, json={})
+    assert code(answer) == (403, "role-too-low")
+    assert await office.keys.list_keys() == [KEY]
 
 
 async def test_a_request_is_shown_without_its_body_and_fields(office: Office, admin: httpx.AsyncClient) -> None:

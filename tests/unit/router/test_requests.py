@@ -426,7 +426,7 @@ async def test_a_stream_ends_when_its_key_is_revoked(
     monkeypatch: pytest.MonkeyPatch,
     busy: bool,  # noqa: FBT001 -- a case
 ) -> None:
-    monkeypatch.setattr("services.router.events.SIGN_OF_LIFE_S", 0.3)
+    monkeypatch.setattr("apx.admission.identity.LOOK_AGAIN_S", 0.3)
     await desk.accepted()
     request_id = await desk.start()
     async with desk.asking("GET", at(request_id, "/events")) as asked:
@@ -439,7 +439,9 @@ async def test_a_stream_ends_when_its_key_is_revoked(
                 if busy:
                     await desk.results.append_event(request_id, "chunk", "more")
                 await asyncio.sleep(0.005)
-        assert (await asked).complete
+        answer = await asked
+    assert answer.complete
+    assert (parsed(answer.body)[-1]["event"], answer.body.count(b"event: problem")) == ("problem", 1)
 
 
 async def test_a_stream_ends_when_its_client_goes(desk: Desk) -> None:

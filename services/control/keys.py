@@ -1,0 +1,113 @@
+"""Keys over the control API: look, give, rotate, take back. A key itself is in one answer, once."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Response
+from pydantic import BaseModel, Field
+
+from apx.admission.issue import GRACE_S, MOST_GRACE_S, Holder, give_key, rotate_key
+from apx.admission.keys import ENVIRONMENT, shown_key
+from apx.admission.terms import Terms
+from apx.bootstrap import Backends
+from apx.clock import Clock
+from apx.errors import NotFound, Unsupported
+from apx.release.load import Loader
+from services.control.access import Access
+
+Name = Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]*[a-z0-9])?$", max_length=63)]
+Environment = Annotated[str, Field(pattern=f"^{ENVIRONMENT.pattern}$")]
+KeyId = Annotated[str, Field(max_length=80)]
+
+
+class Wish(BaseModel, extra="forbid"):
+    """A key: whose, for what, and on which terms."""
+
+    org: Name
+    region: Literal["us", "eu"] = Field(description="Where the org's requests and results are kept.")
+    plans: dict[Name, Name] = Field(min_length=1, max_length=1000, description="Live product → one of its plans.")
+    environment: Environment = "local"
+    note: str = ""
+    scopes: dict[Name, list[str]] = Field(default={}, description="Product → methods; none: all of them.")
+    allowlist: list[str] = Field(default=[], description="Networks (CIDR) that it may be used from.")
+    metadata: dict[str, str] = {}
+    expires_ms: int | None = None
+
+
+class Rotation(BaseModel, extra="forbid"):
+    """How long the old key still works."""
+
+    grace_s: float = Field(default=GRACE_S, ge=0, le=MOST_GRACE_S)
+
+
+_NO_STORE = {"cache-control": "no-store"}
+
+
+def keys(backends: Backends, loader: Loader, access: Access, clock: Clock) -> APIRouter:
+    """Return the endpoints."""
+    router = APIRouter(tags=["keys"])
+    admin = [Depends(access.needs("admin"))]
+
+    @router.get("/keys")
+    async def every(org: str | None = None) -> list[dict[str, Any]]:
+        """List keys; the keys themselves are stored nowhere."""
+        return [shown_key(record) for record in await backends.keys.list_keys(org)]
+
+    @router.post("/keys", status_code=201, dependencies=admin)
+    async def create(wish: Wish, response: Response) -> dict[str, Any]:
+        """Make a key; this answer alone shows it."""
+        await _check_plans(backends, loader, wish.plans)
+        holder = Holder(org=wish.org, region=wish.region, plans=wish.plans)
+        key, record = await give_key(
+            backends.keys, holder, environment=wish.environment, terms=_terms(wish), clock=clock
+        )
+        response.headers.update({**_NO_STORE, "location": f"/api/v1/keys/{record.id}"})
+        return {"key": key, **shown_key(record)}
+
+    @router.get("/keys/{key_id}")
+    async def one(key_id: KeyId) -> dict[str, Any]:
+        """Show what is known of a key."""
+        record = await backends.keys.named(key_id)
+        if record is None:
+            raise NotFound(f"no key {key_id!r}")
+        return shown_key(record)
+
+    @router.post("/keys/{key_id}/rotate", status_code=201, dependencies=admin)
+    async def rotate(key_id: KeyId, rotation: Rotation, response: Response) -> dict[str, Any]:
+        """Make another key on the same terms; the old one works until `old_expires_ms`."""
+        rotated = await rotate_key(backends.keys, key_id, clock=clock, grace_s=rotation.grace_s)
+        response.headers.update({**_NO_STORE, "location": f"/api/v1/keys/{rotated.new.id}"})
+        old = {"replaces": rotated.old.id, "old_expires_ms": rotated.old.expires_ms}
+        return {"key": rotated.key, **shown_key(rotated.new), **old}
+
+    @router.delete("/keys/{key_id}", status_code=204, dependencies=admin)
+    async def revoke(key_id: KeyId) -> Response:
+        """Revoke a key; every router refuses it within a second, and ends what it has open."""
+        if await backends.keys.revoke(key_id) is None:
+            raise NotFound(f"no key {key_id!r}")
+        return Response(status_code=204)
+
+    return router
+
+
+def _terms(wish: Wish) -> Terms:
+    return Terms(
+        scopes={product: tuple(methods) for product, methods in wish.scopes.items()},
+        allowlist=tuple(wish.allowlist),
+        metadata=wish.metadata,
+        expires_ms=wish.expires_ms,
+        note=wish.note,
+    )
+
+
+async def _check_plans(backends: Backends, loader: Loader, plans: dict[str, str]) -> None:
+    """Hold a key's plans against what is live: this process has no tree to read entitlements from."""
+    live = (await backends.rollouts.read()).products
+    for product, plan in plans.items():
+        active = live.get(product)
+        if active is None:
+            raise Unsupported(f"plans: there is no live product {product!r}")
+        offered = (await loader.manifest(active.stable, product)).plans
+        if plan not in offered:
+            raise Unsupported(f"plans: {product} is offered under {', '.join(sorted(offered))}, not {plan!r}")
