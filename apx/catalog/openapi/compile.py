@@ -53,11 +53,16 @@ class Ready:
             self._explains().validate(value)
         except jsonschema_rs.ValidationError as error:
             return error
+        except ValueError:  # nests deeper than the library writes out
+            return None
         return None
 
     def errors(self, value: Any) -> Iterator[jsonschema_rs.ValidationError]:
         """Yield the errors of a small value: the library makes all of them at once."""
-        return self._explains().iter_errors(value)
+        try:
+            return self._explains().iter_errors(value)
+        except ValueError:
+            return iter(())
 
     def _explains(self) -> jsonschema_rs.Draft202012Validator:
         if self._explaining is None:  # half of all schemas are never asked
