@@ -37,8 +37,9 @@ TRANSLATED = frozenset(
         *("uniqueItems", "pattern", "default", "exclusiveMinimum", "exclusiveMaximum"),
     }
 )
-NO_DEFAULT = frozenset({"concurrency_per_org"})
-"""The API server writes defaults into what it keeps. One that nobody wrote may be over a small backend's bound."""
+NO_DEFAULT = frozenset({"concurrency_per_org", "openapi_mode"})
+"""The API server writes defaults into what it keeps. One that nobody wrote may be over a small backend's bound, or say
+how to hold requests against a document that there is not."""
 
 Schema = dict[str, Any]
 

@@ -36,6 +36,8 @@ NAME = re.compile(r"[A-Za-z0-9._-]+")
 def modelines(gitops: Path) -> Iterator[str]:
     """Yield each YAML file under a gitops tree without a modeline that leads to a schema."""
     for path in sorted((*gitops.rglob("*.yaml"), *gitops.rglob("*.yml"))):
+        if path.name != "product.yaml" and (path.parent / "product.yaml").is_file():
+            continue  # a product's OpenAPI document says itself what it is
         first = path.read_text(encoding="utf-8").partition("\n")[0]
         match = MODELINE.fullmatch(first)
         if match is None:

@@ -1,6 +1,6 @@
-"""Admission: route → identity → decision → limits. The first that says no ends it; what fails, refuses.
+"""Admission: route → identity → OpenAPI document → decision → limits. The first that says no ends it.
 
-No I/O: the key's record is found beforehand (`identity`), the answer is a value.
+What fails, refuses. No I/O: the key's record is found beforehand (`identity`), the answer is a value.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from urllib.parse import parse_qsl, unquote
 import msgspec
 
 from apx.admission.bodies import has_one_reading, is_json_type
+from apx.admission.contract import Contract, Held, Seen, contract_of
+from apx.admission.departures import Departure
 from apx.admission.keys import KeyRecord
 from apx.admission.routes import Match, RouteTree
 from apx.admission.terms import may_call
@@ -51,7 +53,7 @@ class LiveProduct:
     """A product as it serves: its release, its routes as a tree, its policy ready to decide."""
 
     def __init__(self, release: Release, policy: Decider, record: Record | None = None) -> None:
-        """Serve `release`; what is decided is handed to `record` too."""
+        """Serve `release`; what is decided is handed to `record` too. Raises `ReleaseRejected`."""
         manifest = release.manifest
         self.name: str = manifest.product
         self.digest: str = release.digest
@@ -59,6 +61,7 @@ class LiveProduct:
         self.plans: dict[str, PlanSpec] = manifest.plans
         self.routes = RouteTree(manifest.spec.routes)
         self.policy = policy
+        self.contract: Contract | None = contract_of(release)
         self._record = record
         self._callers: dict[str, tuple[KeyRecord, str, bytes]] = {}
 
@@ -130,6 +133,8 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True):
     """What a limit said, where one refused."""
     policy_failed: bool = False
     allow: tuple[str, ...] = ()
+    errors: tuple[Departure, ...] = ()
+    """Where the request departs from the product's OpenAPI document."""
 
 
 class Judged(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,9 +148,15 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def judge(
-    product: LiveProduct, match: Match, key: KeyRecord, call: Call, decide: Callable[[bytes], Decision]
+    product: LiveProduct,
+    match: Match,
+    key: KeyRecord,
+    call: Call,
+    decide: Callable[[bytes], Decision],
+    *,
+    counts: bool = False,
 ) -> Judged | Refused:
-    """Say what a release makes of a request; `decide` asks its policy. Changes nothing."""
+    """Say what a release makes of a request; `decide` asks its policy. Changes nothing but metrics, if it `counts`."""
     plan_name = key.plans.get(product.name, "")
     plan = product.plans.get(plan_name)
     if plan is None:
@@ -154,7 +165,7 @@ def judge(
         return OUT_OF_SCOPE
     if len(call.body) > min(match.route.max_body_bytes, plan.max_body_bytes):
         return Refused(status=413, code="body-too-large", detail="The body is larger than this route and plan allow.")
-    document = _input(product, match, key, plan_name, call)
+    document = _document(product, match, key, call, counts=counts)
     if isinstance(document, Refused):
         return document
     decision = decide(document)
@@ -231,26 +242,52 @@ _ENCODED = Refused(
 """The policy would judge the bytes, and the backend act on what they decode to."""
 
 
-def _input(product: LiveProduct, match: Match, key: KeyRecord, plan: str, call: Call) -> bytes | Refused:
-    """Return the policy's input document (gitops/schemas/policy-input.json) as JSON."""
-    policy = product.spec.policy
+def _document(product: LiveProduct, match: Match, key: KeyRecord, call: Call, *, counts: bool) -> bytes | Refused:
+    """Hold a request against the OpenAPI document, and return what the policy is shown of it."""
     try:
         query = _query(call.query)
         params = {name: unquote(value, errors="strict") for name, value in match.params.items()}
     except ValueError:
         return Refused(status=400, code="query-invalid", detail="The query is not percent-encoded UTF-8.")
+    seen = Seen(match.route.path, call.method, params, query, call.headers, call.body)
+    held = _hold(product, seen, counts=counts)
+    return held if isinstance(held, Refused) else _input(product, key, call, seen, held)
+
+
+_NOT_HELD = Held(None, body_is_read=False)
+
+
+def _hold(product: LiveProduct, seen: Seen, *, counts: bool) -> Held | Refused:
+    if product.contract is None:
+        return _NOT_HELD
+    started = time.perf_counter()
+    held = product.contract.hold(seen)
+    enforced = product.spec.openapi_mode == "enforce"
+    if counts:
+        metrics.VALIDATION_DURATION.observe(time.perf_counter() - started, product.name)
+        result = "valid" if held.invalid is None else "refused" if enforced else "observed"
+        metrics.VALIDATIONS.inc(product.name, result)
+    if held.invalid is None or not enforced:
+        return held
+    invalid = held.invalid
+    return Refused(status=invalid.status, code=invalid.code, detail=invalid.detail, errors=invalid.errors)
+
+
+def _input(product: LiveProduct, key: KeyRecord, call: Call, seen: Seen, held: Held) -> bytes | Refused:
+    """Return the policy's input document (gitops/schemas/policy-input.json) as JSON."""
+    policy = product.spec.policy
     request = msgspec.json.encode(
         {
             "method": call.method,
-            "route": match.route.path,
+            "route": seen.route,
             "path": call.path,
-            "params": params,
-            "query": query,
+            "params": seen.params,
+            "query": seen.query,
             "headers": {name: call.headers[name] for name in policy.headers if name in call.headers},
             "client_ip": call.client_ip,
         }
     )
-    document = b'%b,"request":%b}' % (product.caller_json(key, plan), request)
+    document = b'%b,"request":%b}' % (product.caller_json(key, key.plans[product.name]), request)
     if call.claims is not None:
         document = document[:-1] + b',"claims":' + call.claims + b"}"
     if policy.body and call.body:
@@ -258,7 +295,7 @@ def _input(product: LiveProduct, match: Match, key: KeyRecord, plan: str, call: 
             return Refused(status=415, code="body-not-json", detail="This product takes application/json.")
         if call.headers.get("content-encoding", "identity").strip().lower() != "identity":
             return _ENCODED
-        if not has_one_reading(call.body):
+        if not held.body_is_read and not has_one_reading(call.body):
             return Refused(status=400, code="body-invalid", detail="The body is not JSON with one reading (RFC 8259).")
         document = document[:-1] + b',"body":' + call.body + b"}"
     return document

@@ -32,15 +32,24 @@ def _are_utf8(parameters: Iterable[str]) -> bool:
 def has_one_reading(body: bytes) -> bool:
     """Tell whether `body` is JSON that every parser reads alike. Never raises."""
     try:
-        text = body.decode()
-        if _deeper_than(body, _MOST_LEVELS):
-            return False
+        read_json(body)
+    except ValueError:
+        return False
+    return True
+
+
+def read_json(body: bytes) -> Any:
+    """Return what `body` says, when every parser reads it alike. Raises `ValueError`."""
+    text = body.decode()
+    if _deeper_than(body, _MOST_LEVELS):
+        raise ValueError("it nests too deep")
+    try:
         value = (_decoder if _LONG_NUMBER.search(body) is None else _slow_decoder).decode(text)
         if "\\u" in text:
             json.dumps(value, ensure_ascii=False).encode()
-    except (ValueError, RecursionError):
-        return False
-    return True
+    except RecursionError as error:
+        raise ValueError("it nests too deep") from error
+    return value
 
 
 _TEXT = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)

@@ -21,6 +21,17 @@ from apx.catalog.scalars import NumberRefused, resolve_plain
 DEEPEST = 32
 MOST_NODES = 50_000
 
+
+class Bounds(NamedTuple):
+    """What a file may hold; `loose` reads other people's files: numbers as keys, numbers in every spelling."""
+
+    deepest: int = DEEPEST
+    most_nodes: int = MOST_NODES
+    loose: bool = False
+
+
+GITOPS = Bounds()
+
 # What YAML 1.2 forbids, and what only YAML 1.1 takes for the end of a line: an editor would count other lines.
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 _BOM = "\ufeff"
@@ -36,8 +47,10 @@ class Place(NamedTuple):
 class Document:
     """A file that was read: `value` is its one document, in dicts, lists and scalars."""
 
-    def __init__(self, file: str, text: str, value: Any, *, has_null: bool) -> None:
+    def __init__(self, file: str, text: str, value: Any, *, has_null: bool, bounds: Bounds = GITOPS) -> None:
+        """Hold `value`; its places are looked up in `text`, YAML within `bounds`."""
         self.file = file
+        self._bounds = bounds
         self.value = value
         self.has_null = has_null
         self._text = text
@@ -65,7 +78,10 @@ class Document:
     def _places(self) -> _Marks:
         """Read the text a second time, with its places: only a file with mistakes pays for them."""
         if self._marks is None:
-            self._marks = _Composer(self._text, marks=_Marks({}, {})).marks
+            try:
+                self._marks = _Composer(self._text, self._bounds, marks=_Marks({}, {})).marks
+            except _Refused:  # JSON that is not YAML
+                self._marks = _Marks({(): Place(1, 1)}, {})
         return self._marks
 
 
@@ -86,10 +102,13 @@ def read_document(file: str, raw: bytes, modeline: str) -> tuple[Document | None
         mistakes.append(
             Mistake(file, 1, 1, "modeline-missing", f"the first line is not the modeline: write {modeline}")
         )
-    return _compose(file, text, mistakes)
+    return compose(file, text, mistakes)
 
 
-def _compose(file: str, text: str, mistakes: list[Mistake]) -> tuple[Document | None, list[Mistake]]:
+def compose(
+    file: str, text: str, mistakes: list[Mistake], bounds: Bounds = GITOPS
+) -> tuple[Document | None, list[Mistake]]:
+    """Read a file's text; `mistakes` are those known before."""
     forbidden = _FORBIDDEN.search(text)
     if forbidden:
         at = forbidden.start()
@@ -97,11 +116,11 @@ def _compose(file: str, text: str, mistakes: list[Mistake]) -> tuple[Document | 
         message = f"there is a character U+{ord(text[at]):04X}, which no YAML file needs: remove it"
         return None, [*mistakes, Mistake(file, line, column, "control-character", message)]
     try:
-        composed = _Composer(text)
+        composed = _Composer(text, bounds)
     except _Refused as refused:
         return None, [*mistakes, Mistake(file, *refused.place, refused.code, refused.message)]
     mistakes += [Mistake(file, *twice.place, twice.code, twice.message) for twice in composed.twice]
-    return Document(file, text, composed.value, has_null=composed.has_null), mistakes
+    return Document(file, text, composed.value, has_null=composed.has_null, bounds=bounds), mistakes
 
 
 class _Marks(NamedTuple):
@@ -118,7 +137,8 @@ class _Refused(Exception):
 class _Composer:
     """Events to values; raises `_Refused` at the first thing that makes the rest doubtful."""
 
-    def __init__(self, text: str, marks: _Marks | None = None) -> None:
+    def __init__(self, text: str, bounds: Bounds, marks: _Marks | None = None) -> None:
+        self._bounds = bounds
         self.twice: list[_Refused] = []
         self.has_null = False
         self._marks = marks
@@ -156,8 +176,9 @@ class _Composer:
 
     def _node(self, event: Any, path: Path) -> Any:
         self._nodes += 1
-        if self._nodes > MOST_NODES:
-            _refuse(event, "yaml-too-many-nodes", f"the file has more than {MOST_NODES} values: make it smaller")
+        most, deepest = self._bounds.most_nodes, self._bounds.deepest
+        if self._nodes > most:
+            _refuse(event, "yaml-too-many-nodes", f"the file has more than {most} values: make it smaller")
         if event.anchor is not None:
             message = f"anchors and aliases are not taken ('{event.anchor[:40]}'): write the value out"
             _refuse(event, "yaml-alias", message)
@@ -167,8 +188,8 @@ class _Composer:
             self._marks.values[path] = _place(event)
         if isinstance(event, events.ScalarEvent):
             return self._scalar(event)
-        if len(path) >= DEEPEST:
-            _refuse(event, "yaml-too-deep", f"there are more than {DEEPEST} levels: flatten the file")
+        if len(path) >= deepest:
+            _refuse(event, "yaml-too-deep", f"there are more than {deepest} levels: flatten the file")
         return self._list(path) if isinstance(event, events.SequenceStartEvent) else self._mapping(path)
 
     def _scalar(self, event: Any) -> Any:
@@ -177,6 +198,8 @@ class _Composer:
         try:
             value = resolve_plain(event.value)
         except NumberRefused as refused:
+            if self._bounds.loose:
+                return event.value
             _refuse(event, refused.code, str(refused))
         if value is None:
             self.has_null = True
@@ -214,6 +237,8 @@ class _Composer:
                 self._node(event, path)
             _refuse(event, "yaml-key", "a list or mapping stands as a key: write a word")
         key = self._node(event, (*path, event.value))
+        if self._bounds.loose:
+            return str(event.value)
         if not isinstance(key, str):
             _refuse(event, "yaml-key", f'the key {event.value} is not text: write "{event.value}"')
         return key

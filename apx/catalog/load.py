@@ -9,6 +9,7 @@ from apx.catalog.document import read_document
 from apx.catalog.findings import Findings
 from apx.catalog.mistakes import MOST_MISTAKES, Mistake
 from apx.catalog.model import Catalog, Org, Plan, Product, ProductSpec
+from apx.catalog.openapi.check import check_openapi
 from apx.catalog.product_checks import check_product
 from apx.catalog.resources import OrgResource, PlanResource, ProductResource
 from apx.catalog.structure import R, structure
@@ -64,7 +65,9 @@ class _Reading:
         self._plans = self._read(tree.plans, PlanResource, "file")
         self._products = self._read(tree.products, ProductResource, "folder")
         self._orgs = self._read(tree.orgs, OrgResource, "file")
+        self._documents: dict[str, bytes] = {}
         self._specs = self._check_products()
+        self._check_files_beside()
         sound = {name: spec for name, spec in self._specs.items() if self._products[name][1].sound}
         for resource, findings in self._orgs.values():
             if self._enough:
@@ -80,7 +83,9 @@ class _Reading:
         return Catalog(
             root=str(root),
             products={
-                name: Product(name=name, spec=spec, folder=str(root / "products" / name))
+                name: Product(
+                    name=name, spec=spec, folder=str(root / "products" / name), openapi=self._documents.get(name)
+                )
                 for name, spec in self._specs.items()
             },
             plans={name: Plan(name=name, spec=plan.spec) for name, (plan, _) in self._plans.items()},
@@ -112,6 +117,25 @@ class _Reading:
             if self._enough:
                 break
             check_plans(findings, resource.spec, self._tree.plans, plans)
-            specs[name] = check_product(findings, resource.spec, self._tree, self._tree.root / "products" / name)
+            folder = self._tree.root / "products" / name
+            specs[name] = check_product(findings, resource.spec, self._tree, folder)
+            self._check_openapi(name, findings, folder)
         check_base_paths([(name, spec, self._products[name][1]) for name, spec in specs.items()])
         return specs
+
+    def _check_openapi(self, name: str, findings: Findings, folder: Path) -> None:
+        document, mistakes = check_openapi(findings, self._products[name][0].spec, self._tree, folder)
+        self.mistakes += mistakes
+        if document is not None:
+            self._documents[name] = document
+
+    def _check_files_beside(self) -> None:
+        """Note each YAML file in a product's folder that nothing reads."""
+        for name, paths in self._tree.beside.items():
+            if self._tree.products[name] is not None and name not in self._products:
+                continue  # what the product says of them is not known
+            named = self._products[name][0].spec.openapi if name in self._products else None
+            for path in paths:
+                if path.name != named:
+                    message = "nothing reads this file: a product is one file, product.yaml, and what that names"
+                    self.mistakes.append(Mistake(self._tree.label(path), 1, 1, "file-misplaced", message))

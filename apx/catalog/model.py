@@ -16,6 +16,7 @@ from msgspec import Meta
 API_VERSION = "apx.dev/v1"
 
 Mode = Literal["async", "sync"]
+OpenapiMode = Literal["enforce", "observe"]
 LaneKey = Literal["org", "key", "request"]
 OnAbort = Literal["finish", "readmit", "cancel"]
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
@@ -355,6 +356,10 @@ class ProductSpec(Spec, frozen=True, kw_only=True):
     """How accepted requests wait and run; only for `mode: async`."""
     auth: Auth = Auth()
     """Who may call."""
+    openapi: FileInFolder | None = None
+    """The product's OpenAPI document (3.0 or 3.1, YAML or JSON) in its folder; requests are held against it."""
+    openapi_mode: OpenapiMode = "enforce"
+    """What becomes of a request that departs from the document: `enforce` refuses it, `observe` only counts it."""
     policy: PolicyRef
     """What decides about each request."""
     plans: Annotated[tuple[Name, ...], Meta(min_length=1, extra_json_schema=_DISTINCT)]
@@ -412,6 +417,8 @@ class Product(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     spec: ProductSpec
     folder: str
+    openapi: bytes | None = None
+    """The document that `spec.openapi` names, as JSON."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):

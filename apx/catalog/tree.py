@@ -54,6 +54,8 @@ class Tree:
         self.orgs: dict[str, Source | None] = {}
         self.packages: dict[str, str] = {}
         """Rego package → the first file that declares it (tests aside)."""
+        self.beside: dict[str, list[Path]] = {}
+        """Product → the YAML files beside its product.yaml: one may be the OpenAPI document that it names."""
         self.mistakes: list[Mistake] = []
         self._bytes = 0
         self._files = 0
@@ -71,22 +73,22 @@ class Tree:
         """Note a mistake that concerns a whole file or folder."""
         self.mistakes.append(Mistake(self.label(path), 1, 1, code, message))
 
-    def read(self, path: Path) -> bytes:
+    def read(self, path: Path, most_bytes: int = MOST_FILE_BYTES) -> bytes:
         """Return a file's bytes. Raises `FileRefused` over the bounds, for what is no plain file, or unreadable."""
         if self._bytes > MOST_TREE_BYTES:
             raise FileRefused("tree-too-large", f"the tree has more than {MOST_TREE_BYTES} bytes: split it")
-        raw = _read_plain_file(path)
+        raw = _read_plain_file(path, most_bytes)
         self._bytes += len(raw)
         return raw
 
-    def read_inside(self, folder: Path, name: str) -> bytes:
+    def read_inside(self, folder: Path, name: str, most_bytes: int = MOST_FILE_BYTES) -> bytes:
         """Read the file `name` (`a/b.json`) of a folder through no symbolic link. Raises `FileRefused`."""
         path = folder
         for part in name.split("/"):
             path /= part
             if os.path.islink(path):  # noqa: PTH114 - False also for a name that no file system takes
                 raise FileRefused("symlink", "a symbolic link leads there: put the file itself here")
-        return self.read(path)
+        return self.read(path, most_bytes)
 
     def entries(self, folder: Path) -> list[os.DirEntry[str]]:
         """List a folder by name, without hidden entries and without symbolic links, which are noted as mistakes."""
@@ -153,7 +155,7 @@ def _read_product(tree: Tree, folder: Path) -> None:
         if entry.name == "product.yaml":
             tree.products[folder.name] = _read(tree, folder / "product.yaml", "../../schemas/product.json")
         elif entry.name.endswith(_YAML):
-            tree.add(Path(entry.path), "file-misplaced", "nothing reads this file: a product is one file, product.yaml")
+            tree.beside.setdefault(folder.name, []).append(Path(entry.path))
     if not os.path.lexists(folder / "product.yaml"):
         tree.add(folder, "product-missing", "the folder has no product.yaml: write it or remove the folder")
 
@@ -241,17 +243,17 @@ def _is_folder(path: Path) -> bool:
         return False
 
 
-def _read_plain_file(path: Path) -> bytes:
+def _read_plain_file(path: Path, most_bytes: int) -> bytes:
     """Read without following a link and without waiting at a pipe, up to the bound."""
     try:
         with open(path, "rb", opener=_open_as_it_stands) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise FileRefused("file-unreadable", "this is not a plain file: put one here")
-            if status.st_size > MOST_FILE_BYTES:
-                message = f"the file has {status.st_size} bytes, more than {MOST_FILE_BYTES}: make it smaller"
+            if status.st_size > most_bytes:
+                message = f"the file has {status.st_size} bytes, more than {most_bytes}: make it smaller"
                 raise FileRefused("file-too-large", message)
-            return file.read(MOST_FILE_BYTES)
+            return file.read(most_bytes)
     except OSError as error:
         raise FileRefused("file-unreadable", f"the file cannot be read: {error.strerror}") from error
 

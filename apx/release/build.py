@@ -74,6 +74,8 @@ class Builder:
         payload = canonical(manifest)
         await self._store.put_blob(manifest.policy.wasm.digest, release.wasm)  # mends what was damaged, too
         await self._store.put_blob(manifest.policy.data.digest, release.data)
+        if manifest.openapi is not None and release.openapi is not None:
+            await self._store.put_blob(manifest.openapi.digest, release.openapi)
         if digest in known and holds(await self._store.get_release(digest), payload, self._signer.key_id):
             return Built(product=manifest.product, digest=digest, new=False)
         listed = Listed(
@@ -156,7 +158,13 @@ def _release(
 ) -> Release:
     policy = compiled[product.spec.policy.package]
     manifest = _manifest(catalog, product, policy, reports[policy.package], compiler)
-    return Release(digest=digest_of(canonical(manifest)), manifest=manifest, wasm=policy.wasm, data=policy.data)
+    return Release(
+        digest=digest_of(canonical(manifest)),
+        manifest=manifest,
+        wasm=policy.wasm,
+        data=policy.data,
+        openapi=product.openapi,
+    )
 
 
 def _manifest(
@@ -171,4 +179,5 @@ def _manifest(
         ),
         compiler=compiler,
         tests=TestReport(passed=report.passed, coverage_percent=report.coverage_percent),
+        openapi=blob_of(product.openapi) if product.openapi is not None else None,
     )

@@ -50,6 +50,7 @@ def differences(before: Release, after: Release, rules: Sequence[RuleChange] | N
             *_plans(old.plans, new.plans),
             *_policy(old, new, rules),
             *_data(before.data, after.data),
+            *_openapi(old, new),
             *_spec(old, new),
         ]
     )
@@ -138,6 +139,12 @@ def _data(old: bytes, new: bytes) -> Iterator[Line]:
         yield Line(Danger.RISKS, f"data: {len(lines) - MOST_DATA_LINES} more values changed")
 
 
+def _openapi(old: Manifest, new: Manifest) -> Iterator[Line]:
+    if old.openapi != new.openapi and old.openapi and new.openapi:
+        danger = Danger.RISKS if new.spec.openapi_mode == "enforce" else Danger.CHANGES
+        yield Line(danger, "the OpenAPI document that requests are held against changed")
+
+
 def _spec(old: Manifest, new: Manifest) -> Iterator[Line]:
     before, after = _flat_spec(old), _flat_spec(new)
     for path, text in _changed(before, after):
@@ -187,7 +194,11 @@ def _danger(path: str, old: Any, new: Any) -> Danger:
         return Danger.ADDS
     if path.startswith("rollout.judge."):
         return _by_size(new, old)
-    if first == "policy" or path in ("backend.url", "backend.allow_private", "rollout.steps"):
+    if first in ("policy", "openapi", "openapi_mode") or path in (
+        "backend.url",
+        "backend.allow_private",
+        "rollout.steps",
+    ):
         return Danger.RISKS
     return _by_size(old, new) if last in _LIMITS or last == "max_response_bytes" else Danger.CHANGES
 

@@ -50,6 +50,7 @@ class Loader:
             manifest=manifest,
             wasm=await self._part(digest, "policy.wasm", manifest.policy.wasm),
             data=await self._part(digest, "policy data", manifest.policy.data),
+            openapi=await self._part(digest, "OpenAPI document", manifest.openapi) if manifest.openapi else None,
         )
 
     async def _part(self, release: str, name: str, blob: Blob) -> bytes:

@@ -53,6 +53,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     policy: PolicyArtifact
     compiler: Compiler
     tests: TestReport
+    openapi: Blob | None = None
+    """The OpenAPI document that requests are held against, as JSON."""
 
 
 class Release(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,3 +64,4 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     manifest: Manifest
     wasm: bytes
     data: bytes
+    openapi: bytes | None = None

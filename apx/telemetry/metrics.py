@@ -88,6 +88,19 @@ DECISION_DURATION = Histogram(
 DECISION_MEMO_HITS = Counter(
     "apx_decision_memo_hits_total", "Decisions that were remembered, not evaluated.", (PRODUCT,), registry=REGISTRY
 )
+VALIDATIONS = Counter(
+    "apx_request_validations_total",
+    "Requests held against an OpenAPI document; `observed` departed from it and went on, as its product asks.",
+    (PRODUCT, Label("result", ("valid", "refused", "observed"))),
+    registry=REGISTRY,
+)
+VALIDATION_DURATION = Histogram(
+    "apx_request_validation_duration_seconds",
+    "Holding one request against an OpenAPI document.",
+    (PRODUCT,),
+    buckets=SECONDS_TINY,
+    registry=REGISTRY,
+)
 KEY_LOOKUPS = Counter(
     "apx_key_lookups_total",
     "API keys looked for: `hit` in the cache, `miss` read from the store, `unknown` to both, `malformed` unread.",

@@ -224,7 +224,7 @@ class Router:
 
     async def _admit(self, target: Target, caller: KeyRecord, call: Call) -> Admitted | Refused:
         product, match = target.product, target.match
-        judged = judge(product, match, caller, call, product.decide)
+        judged = judge(product, match, caller, call, product.decide, counts=True)
         if isinstance(judged, Refused):
             return judged
         plan = judged.plan

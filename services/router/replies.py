@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from http import HTTPStatus
 
 import msgspec
 
 from apx.admission.admit import Refused
+from apx.admission.departures import Departure
 from apx.errors import ApxError, Retryable
 from apx.limits.leases import Answer
 from services.router.asgi import Reply
@@ -24,8 +26,16 @@ def json_reply(status: int, value: object, headers: Headers = ()) -> Reply:
     return Reply(status=status, headers=(_JSON, *headers), body=msgspec.json.encode(value))
 
 
-def problem(status: int, code: str, detail: str, request_id: str, headers: Headers = ()) -> Reply:
-    """Answer with a problem; `detail` is for the client and holds nothing internal."""
+def problem(
+    status: int,
+    code: str,
+    detail: str,
+    request_id: str,
+    headers: Headers = (),
+    *,
+    errors: Sequence[Departure] = (),
+) -> Reply:
+    """Answer with a problem; `detail` and `errors` are for the client and hold nothing internal."""
     body = msgspec.json.encode(
         {
             "type": _TYPES.get(code, f"https://apx.dev/problems/{code}"),
@@ -35,6 +45,7 @@ def problem(status: int, code: str, detail: str, request_id: str, headers: Heade
             "code": code,
             "request_id": request_id,
         }
+        | ({"errors": errors} if errors else {})
     )
     return Reply(status=status, headers=(_PROBLEM, *headers), body=body, code=code)
 
@@ -50,7 +61,7 @@ def refused(refusal: Refused, request_id: str) -> Reply:
         headers.append(("allow", ", ".join(refusal.allow)))
     if refusal.status == HTTPStatus.UNAUTHORIZED:
         headers.append(("www-authenticate", 'Bearer realm="apx"'))
-    return problem(refusal.status, refusal.code, refusal.detail, request_id, tuple(headers))
+    return problem(refusal.status, refusal.code, refusal.detail, request_id, tuple(headers), errors=refusal.errors)
 
 
 def failed(error: ApxError, request_id: str) -> Reply:
