@@ -297,8 +297,8 @@ def test_alternatives_that_recur_do_not_multiply(keyword: str) -> None:
     node = {keyword: TWICE}
     whole = document(NODE, schemas={"Node": node})
     started = time.perf_counter()
-    for levels in (3, 30, 60, 500):
-        assert hold(whole, nested(levels, '{"x":1}')).invalid is not None
+    for deep in (3, 30, 60, 500):
+        assert hold(whole, nested(deep, '{"x":1}')).invalid is not None
     assert time.perf_counter() - started < 2
 
 
