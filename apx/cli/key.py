@@ -59,7 +59,8 @@ def revoke(key_id: Annotated[str, typer.Argument(help="The key's id: key_…")],
 async def _create(gitops: Path, org: str, environment: str, note: str) -> tuple[str, KeyRecord]:
     catalog = load_catalog(gitops)
     async with bootstrap.backends(Settings.load()) as backends:
-        return await issue_key(backends.keys, catalog, org, environment=environment, note=note, clock=bootstrap.CLOCK)
+        keys = backends.by(bootstrap.person()).keys
+        return await issue_key(keys, catalog, org, environment=environment, note=note, clock=bootstrap.CLOCK)
 
 
 async def _list(org: str | None) -> list[KeyRecord]:
@@ -69,7 +70,7 @@ async def _list(org: str | None) -> list[KeyRecord]:
 
 async def _revoke(key_id: str) -> KeyRecord:
     async with bootstrap.backends(Settings.load()) as backends:
-        record = await backends.keys.revoke(key_id)
+        record = await backends.by(bootstrap.person()).keys.revoke(key_id)
     if record is None:
         raise NotFound(f"no key {key_id!r}; `apx key list` shows them")
     return record

@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from apx.cli import key, policy, release, requests, rollout, token
+from apx.cli import audit, key, org, policy, release, requests, rollout, token
 from apx.cli.output import write_anything
 from apx.cli.status import status
 from apx.cli.validate import validate
@@ -23,7 +23,9 @@ app.add_typer(rollout.app, name="rollout")
 app.command()(rollout.rollback)
 app.command()(status)
 app.add_typer(key.app, name="key")
+app.add_typer(org.app, name="org")
 app.add_typer(token.app, name="token")
+app.add_typer(audit.app, name="audit")
 app.add_typer(requests.app, name="requests")
 app.add_typer(requests.dlq, name="dlq")
 

@@ -10,6 +10,7 @@ import structlog
 from apx.admission.admit import Admitted, Call, LiveProduct, Refused, admit
 from apx.admission.identity import Identity
 from apx.admission.side_by_side import Case, SideBySide
+from apx.admission.standing import Standing
 from apx.catalog.model import Mode
 from apx.clock import Clock
 from apx.errors import ApxError, Unavailable
@@ -36,9 +37,9 @@ from services.router.asgi import (
     read_body,
     send_reply,
 )
-from services.router.caller import Arrival, Fork, Target, Targets, call_of, find_caller
+from services.router.caller import SUSPENDED, Arrival, Fork, Target, Targets, call_of, find_caller
 from services.router.exchange import Exchange
-from services.router.requests_api import RequestsApi
+from services.router.requests_api import OrgSuspended, RequestsApi
 
 _ADMIT = "/-/admit"
 _REQUESTS = "/v1/requests/"
@@ -59,6 +60,7 @@ class Router:
         self,
         *,
         identity: Identity,
+        standing: Standing,
         buckets: Buckets,
         side_by_side: SideBySide,
         arm_tokens: ArmTokens,
@@ -70,6 +72,7 @@ class Router:
         log_requests: bool,
     ) -> None:
         self._identity = identity
+        self._standing = standing
         self._buckets = buckets
         self._side_by_side = side_by_side
         self._arm_tokens = arm_tokens
@@ -172,6 +175,9 @@ class Router:
             self._tell(exchange, caller)
             return caller
         exchange.caller = caller
+        if self._standing.suspended(caller.org):
+            self._tell(exchange, SUSPENDED)
+            return SUSPENDED
         if isinstance(found, Target):
             return Arrival(caller, found, found.path)
         chosen = self._chosen(exchange, found)
@@ -233,7 +239,7 @@ class Router:
         metrics.ACCEPT_DURATION.observe(self._clock.monotonic() - exchange.started, exchange.product)
         wish = prefer.parse(exchange.headers.get("prefer"), self._longest_wait_s)
         fields = (*limits, ("preference-applied", wish.applied)) if wish.applied else limits
-        current = await self._known(accepted, wish.wait_s, receive)
+        current = await self._known(accepted, admitted.key.org, wish.wait_s, receive)
         if current is None:
             return await exchange.reply(send, operation.gone(exchange.request_id))
         if isinstance(current, Result) and wish.wait_s:
@@ -248,13 +254,16 @@ class Router:
         )
         return await exchange.reply(send, _accepted(document, (*fields, ("retry-after", "1"))))
 
-    async def _known(self, accepted: Accepted, wait_s: float, receive: Receive) -> Result | Progress | None:
-        """Return what has become of an accepted request; a store that cannot be asked takes nothing back."""
+    async def _known(self, accepted: Accepted, org: str, wait_s: float, receive: Receive) -> Result | Progress | None:
+        """Return what has become of an accepted request; a store that cannot be asked takes nothing back.
+
+        Nor does a suspension: what was accepted before goes on.
+        """
         if not wait_s and not accepted.duplicate:
             return _ACCEPTED
         try:
-            return await self._requests.current_of(accepted.id, wait_s, receive)
-        except Unavailable:
+            return await self._requests.current_of(accepted.id, org, wait_s, receive)
+        except (Unavailable, OrgSuspended):
             return _ACCEPTED
 
     async def _admit_sync(self, exchange: Exchange, path: str, targets: Targets) -> Reply:

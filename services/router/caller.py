@@ -23,6 +23,8 @@ _UNAUTHENTICATED = Refused(
     status=401, code="unauthenticated", detail="A valid API key is needed: Authorization: Bearer KEY."
 )
 
+SUSPENDED = Refused(status=403, code="org-suspended", detail="This org is suspended. Ask who operates this API.")
+
 
 class Target(msgspec.Struct, frozen=True):
     """A route of the release that serves a caller."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 
 import msgspec
 
@@ -23,19 +23,28 @@ _LINE_END = re.compile(r"\r\n|\r|\n")
 
 
 async def follow(
-    events: AsyncIterator[Event], allowed: Callable[[], Awaitable[bool]], receive: Receive, send: Send
+    events: AsyncIterator[Event],
+    allowed: Callable[[], Awaitable[bool]],
+    forbidden: Coroutine[None, None, None],
+    receive: Receive,
+    send: Send,
 ) -> None:
-    """Send events until they end, the client goes, or it is no longer `allowed`. Raises what `events` raises."""
-    stream = asyncio.ensure_future(_stream(events, allowed, send))
+    """Send events until they end, the client goes, or it may not hear them any longer. Raises what `events` raises.
+
+    It is asked now and then whether it is `allowed`; when `forbidden` returns, the stream ends at once.
+    """
+    stream, stopped = asyncio.ensure_future(_stream(events, allowed, send)), asyncio.ensure_future(forbidden)
     gone = asyncio.ensure_future(disconnected(receive))
     try:
-        done, _ = await asyncio.wait({stream, gone}, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait({stream, stopped, gone}, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        stream.cancel()
-        gone.cancel()
-        await asyncio.gather(stream, gone, return_exceptions=True)
+        for one in (stream, stopped, gone):
+            one.cancel()
+        await asyncio.gather(stream, stopped, gone, return_exceptions=True)
     if stream in done:
         stream.result()
+    elif stopped in done:
+        await send({"type": "http.response.body", "body": b""})
 
 
 async def ending_with(events: AsyncIterator[Event], result: Result) -> AsyncIterator[Event]:

@@ -6,19 +6,21 @@ without asking a store, and both are answered alike: 404.
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from apx.admission.admit import LiveProduct, Refused
 from apx.admission.identity import Identity
 from apx.admission.keys import KeyRecord
+from apx.admission.standing import Standing
 from apx.catalog.model import Async
 from apx.clock import Clock
-from apx.errors import NotFound, Unavailable
+from apx.errors import NotFound, Permanent, Unavailable
 from apx.requests.model import Event, Progress, Result
 from apx.requests.ports import BlobStore, ResultStore
 from apx.requests.receipt import Receipt, Receipts
@@ -26,13 +28,21 @@ from apx.rollout.arms import Arms
 from apx.telemetry import metrics
 from services.router import events, operation, prefer, replies
 from services.router.asgi import Receive, Reply, Send, encode, unless_gone
-from services.router.caller import brings_token, find_caller
+from services.router.caller import SUSPENDED, brings_token, find_caller
 from services.router.exchange import Exchange
 
+T = TypeVar("T")
 _PREFIX = "/v1/requests/"
 _MOST_RELEASES = 10_000
 """Releases that are remembered after they were replaced."""
 _NOT_FOUND = Refused(status=404, code="not-found", detail="There is no such request.")
+
+
+class OrgSuspended(Permanent):
+    """The org was suspended while its client waited."""
+
+    code = SUSPENDED.code
+    status = SUSPENDED.status
 
 
 class RequestsApi:
@@ -45,6 +55,7 @@ class RequestsApi:
         blobs: BlobStore,
         receipts: Receipts,
         identity: Identity,
+        standing: Standing,
         clock: Clock,
         longest_wait_s: float,
     ) -> None:
@@ -52,6 +63,7 @@ class RequestsApi:
         self._blobs = blobs
         self._receipts = receipts
         self._identity = identity
+        self._standing = standing
         self._tagged = _Tagged(receipts)
         self._clock = clock
         self._longest_wait_s = longest_wait_s
@@ -68,6 +80,8 @@ class RequestsApi:
         if isinstance(caller, Refused):
             return await exchange.reply(send, replies.refused(caller, exchange.request_id))
         exchange.caller = caller
+        if self._standing.suspended(caller.org):
+            return await exchange.reply(send, replies.refused(SUSPENDED, exchange.request_id))
         request_id, slash, rest = path.removeprefix(_PREFIX).partition("/")
         receipt = self._receipts.verify(request_id)
         if receipt is None or not self._receipts.belongs_to(receipt, caller.org):
@@ -85,13 +99,13 @@ class RequestsApi:
         await answer(exchange, asked, receive, send)
         return None
 
-    async def current_of(self, request_id: str, wait_s: float, receive: Receive) -> Result | Progress | None:
+    async def current_of(self, request_id: str, org: str, wait_s: float, receive: Receive) -> Result | Progress | None:
         """Return what is known of a request that was just accepted, staying up to `wait_s` for its result.
 
-        Raises `ClientGone` when the client does not stay as long.
+        Raises `ClientGone` when the client does not stay as long, `OrgSuspended` when its org may not.
         """
         receipt = self._receipts.verify(request_id)
-        return None if receipt is None else await self._stay(request_id, receipt, wait_s, receive)
+        return None if receipt is None else await self._stay(request_id, receipt, org, wait_s, receive)
 
     def pending(self, request_id: str, progress: Progress) -> dict[str, Any]:
         """Return the document of a request of ours that has no result yet, as its own receipt tells it."""
@@ -126,17 +140,18 @@ class RequestsApi:
         return None
 
     async def _stay(
-        self, request_id: str, receipt: Receipt, wait_s: float, receive: Receive
+        self, request_id: str, receipt: Receipt, org: str, wait_s: float, receive: Receive
     ) -> Result | Progress | None:
         if not wait_s:
             return await self.current(request_id, receipt)
         with _counted("wait"):
-            found = await unless_gone(self._results.wait(request_id, wait_s), receive)
+            waiting = self._unless_suspended(self._results.wait(request_id, wait_s), org)
+            found = await unless_gone(waiting, receive)
         return found if found is not None else self._unseen(request_id, receipt)
 
     async def _poll(self, exchange: Exchange, asked: _Asked, receive: Receive, send: Send) -> None:
         wish = prefer.parse(exchange.headers.get("prefer"), self._longest_wait_s)
-        current = await self._stay(asked.id, asked.receipt, wish.wait_s, receive)
+        current = await self._stay(asked.id, asked.receipt, asked.caller.org, wish.wait_s, receive)
         applied = (("preference-applied", wish.applied),) if wish.applied else ()
         await exchange.reply(send, self._status(exchange, asked, current, applied))
 
@@ -148,7 +163,7 @@ class RequestsApi:
 
     async def _result(self, exchange: Exchange, asked: _Asked, receive: Receive, send: Send) -> None:
         wish = prefer.parse(exchange.headers.get("prefer"), self._longest_wait_s)
-        current = await self._stay(asked.id, asked.receipt, wish.wait_s, receive)
+        current = await self._stay(asked.id, asked.receipt, asked.caller.org, wish.wait_s, receive)
         if isinstance(current, Result):
             headers = (("content-location", f"{operation.location(asked.id)}/result"),)
             return await self.reply_with_result(exchange, current, headers, send)
@@ -167,8 +182,22 @@ class RequestsApi:
             return await send({"type": "http.response.body", "body": b""})
         with _counted("sse"):
             recorded = self._recorded(exchange, asked, current)
-            await events.follow(recorded, lambda: self._still_allowed(exchange, asked), receive, send)
+            suspended = self._standing.until_suspended(asked.caller.org)
+            await events.follow(recorded, lambda: self._still_allowed(exchange, asked), suspended, receive, send)
         return None
+
+    async def _unless_suspended(self, awaited: Awaitable[T], org: str) -> T:
+        """Return what is awaited. Raises `OrgSuspended`, and stops waiting, when the org is suspended meanwhile."""
+        waiting, suspended = asyncio.ensure_future(awaited), asyncio.ensure_future(self._standing.until_suspended(org))
+        try:
+            await asyncio.wait({waiting, suspended}, return_when=asyncio.FIRST_COMPLETED)
+            if suspended.done():
+                raise OrgSuspended(f"{org} was suspended while it waited", public=SUSPENDED.detail)
+            return waiting.result()
+        finally:
+            waiting.cancel()
+            suspended.cancel()
+            await asyncio.gather(waiting, suspended, return_exceptions=True)
 
     def _recorded(self, exchange: Exchange, asked: _Asked, current: Result | Progress) -> AsyncIterator[Event]:
         if isinstance(current, Result) and not current.org:  # `_unseen` made it up: no store has events of it
