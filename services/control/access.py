@@ -72,7 +72,6 @@ class Access:
 
     def who(self, role: Role) -> Callable[..., By]:
         """Return a dependency that asks for a role, and gives whom the audit log names."""
-
         needed = depends(self, role)
 
         def acting(request: Request, caller: Operator = needed) -> By:
