@@ -17,6 +17,8 @@ from apx.admission.admit import LiveProduct, Record
 from apx.admission.assertions import Assertions, KeyCache, Roles
 from apx.admission.operators import Operators
 from apx.admission.recorder import Recorder
+from apx.audit.checkpoint import Seals
+from apx.audit.record import By
 from apx.backends.files.samples import FileSamples, RecordedInputs
 from apx.backends.git.commits import Commits
 from apx.backends.http.client import HttpBackendClient
@@ -141,6 +143,16 @@ def operator() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return f"uid {os.getuid()}"
+
+
+def person() -> By:
+    """Return who runs this process, and on which machine: what the CLI does is recorded so."""
+    return By(actor=operator(), source=socket.gethostname())
+
+
+def seals(settings: Settings) -> Seals:
+    """Return what countersigns the audit log, under a secret that only the control process and operators hold."""
+    return Seals(secret(settings, "control-tokens"))
 
 
 def follower(

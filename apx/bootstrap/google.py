@@ -13,6 +13,7 @@ from google.api_core.exceptions import Conflict as AlreadyThere
 from google.cloud.storage import Bucket
 
 from apx.backends.gcp import emulators, firestore, names, objectives, pubsub
+from apx.backends.gcp.audit import FirestoreAudit
 from apx.backends.gcp.blobs import GcsBlobs
 from apx.backends.gcp.bus import JournaledBus
 from apx.backends.gcp.connection import unavailable
@@ -21,6 +22,7 @@ from apx.backends.gcp.iam import IamCredentials, this_process
 from apx.backends.gcp.journal import Journal
 from apx.backends.gcp.keys import FirestoreKeys
 from apx.backends.gcp.objects import open_bucket
+from apx.backends.gcp.orgs import FirestoreOrgs
 from apx.backends.gcp.releases import GcsReleaseStore
 from apx.backends.gcp.results import JournaledResults
 from apx.backends.gcp.rollouts import FirestoreRollouts
@@ -73,6 +75,8 @@ async def backends(settings: Settings, lease_s: float) -> AsyncIterator[Backends
                 objectives=budgets,
                 leases=ValkeyLeases(client),
                 limits=ValkeyLimits(client),
+                audit=FirestoreAudit(store),
+                orgs=FirestoreOrgs(store),
             )
         finally:
             await bus.aclose()

@@ -5,6 +5,9 @@ from __future__ import annotations
 import msgspec
 
 from apx.admission.keys import KeyStore
+from apx.admission.orgs import OrgStore
+from apx.audit.record import By, RecordedKeys, RecordedOrgs, Recorder
+from apx.audit.store import AuditStore
 from apx.limits.store import LimitStore
 from apx.release.store import ReleaseStore
 from apx.requests.ports import BlobStore, Bus, ResultStore
@@ -26,3 +29,12 @@ class Backends(msgspec.Struct, frozen=True):
     objectives: Objectives
     leases: Leases
     limits: LimitStore
+    audit: AuditStore
+    orgs: OrgStore
+
+    def by(self, by: By) -> Backends:
+        """Return the same, with what somebody changes of keys and orgs recorded."""
+        recorder = Recorder(self.audit, by)
+        return msgspec.structs.replace(
+            self, keys=RecordedKeys(self.keys, recorder), orgs=RecordedOrgs(self.orgs, recorder)
+        )

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from apx.backends.files.blobs import FileBlobs
 from apx.backends.files.releases import FileReleaseStore
 from apx.backends.files.signing import KeyFolder, ensure_secret, read_secret, read_trusted
+from apx.backends.valkey.audit import ValkeyAudit
 from apx.backends.valkey.bus import LEASE_S, ValkeyBus
 from apx.backends.valkey.connection import connect
 from apx.backends.valkey.counts import ValkeyCounts
@@ -17,6 +18,7 @@ from apx.backends.valkey.keys import ValkeyKeys
 from apx.backends.valkey.leases import ValkeyLeases
 from apx.backends.valkey.limits import ValkeyLimits
 from apx.backends.valkey.notices import Notices
+from apx.backends.valkey.orgs import ValkeyOrgs
 from apx.backends.valkey.results import ValkeyResults
 from apx.backends.valkey.rollouts import ValkeyRollouts
 from apx.bootstrap.outside import Backends
@@ -52,6 +54,8 @@ async def backends(settings: Settings, *, lease_s: float = LEASE_S) -> AsyncIter
             objectives=DayObjectives(counts, live.now_ms),
             leases=ValkeyLeases(client),
             limits=ValkeyLimits(client),
+            audit=ValkeyAudit(client),
+            orgs=ValkeyOrgs(client),
         )
     finally:
         await bus.aclose()

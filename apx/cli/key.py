@@ -134,8 +134,9 @@ def leaked(source: Source, as_json: AsJson = False) -> None:
 async def _create(gitops: Path, org: str, environment: str, note: str, terms: Terms) -> tuple[str, KeyRecord]:
     catalog = load_catalog(gitops)
     async with bootstrap.backends(Settings.load()) as backends:
+        keys = backends.by(bootstrap.person()).keys
         return await issue_key(
-            backends.keys, catalog, org, environment=environment, note=note, clock=bootstrap.CLOCK, terms=terms
+            keys, catalog, org, environment=environment, note=note, clock=bootstrap.CLOCK, terms=terms
         )
 
 
@@ -151,12 +152,13 @@ async def _show(key_id: str) -> KeyRecord:
 
 async def _rotate(key_id: str, grace_s: float, environment: str) -> Rotated:
     async with bootstrap.backends(Settings.load()) as backends:
-        return await rotate_key(backends.keys, key_id, clock=bootstrap.CLOCK, grace_s=grace_s, environment=environment)
+        keys = backends.by(bootstrap.person()).keys
+        return await rotate_key(keys, key_id, clock=bootstrap.CLOCK, grace_s=grace_s, environment=environment)
 
 
 async def _revoke(key_id: str) -> KeyRecord:
     async with bootstrap.backends(Settings.load()) as backends:
-        return _found(await backends.keys.revoke(key_id), key_id)
+        return _found(await backends.by(bootstrap.person()).keys.revoke(key_id), key_id)
 
 
 async def _import(gitops: Path, source: str) -> Imported:
@@ -164,7 +166,7 @@ async def _import(gitops: Path, source: str) -> Imported:
     with _opened(source) as text:
         lines = iter(lambda: text.readline(MOST_LINE_BYTES + 1), b"")
         async with bootstrap.backends(Settings.load()) as backends:
-            return await import_keys(backends.keys, catalog, lines, bootstrap.CLOCK)
+            return await import_keys(backends.by(bootstrap.person()).keys, catalog, lines, bootstrap.CLOCK)
 
 
 async def _leaked(source: str, tell: Callable[[str], None]) -> list[KeyRecord]:
@@ -172,7 +174,7 @@ async def _leaked(source: str, tell: Callable[[str], None]) -> list[KeyRecord]:
     with _opened(source) as text:
         pieces = iter(lambda: text.read(_PIECE), b"")
         async with bootstrap.backends(Settings.load()) as backends:
-            async for record in revoke_leaked(backends.keys, keys_in(pieces)):
+            async for record in revoke_leaked(backends.by(bootstrap.person()).keys, keys_in(pieces)):
                 tell(record.id)  # at once: what was revoked before the store went away is known
                 records.append(record)
     return records

@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from apx.cli import cost, key, policy, release, requests, rollout, token
+from apx.cli import audit, cost, key, org, policy, release, requests, rollout, token
 from apx.cli.output import write_anything
 from apx.cli.status import status
 from apx.cli.validate import validate
@@ -24,7 +24,9 @@ app.command()(rollout.rollback)
 app.command()(status)
 app.add_typer(cost.app, name="cost")
 app.add_typer(key.app, name="key")
+app.add_typer(org.app, name="org")
 app.add_typer(token.app, name="token")
+app.add_typer(audit.app, name="audit")
 app.add_typer(requests.app, name="requests")
 app.add_typer(requests.dlq, name="dlq")
 

@@ -165,6 +165,7 @@ async def _activated(settings: Settings, digests: list[str], why: str) -> list[A
             bootstrap.loader(settings),
             wanted,
             actor=bootstrap.operator(),
+            source=bootstrap.person().source,
             why=why,
             clock=bootstrap.CLOCK,
         )

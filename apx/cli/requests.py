@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from apx import bootstrap
+from apx.audit.record import Recorder
 from apx.cli.output import AsJson, moment, print_json, print_table
 from apx.errors import NotFound
 from apx.requests import shown
@@ -85,4 +86,12 @@ async def _replay(letter_ids: list[str], product: str | None) -> list[tuple[str,
     settings = Settings.load()
     receipts = bootstrap.receipts(settings, "us")
     async with bootstrap.backends(settings) as backends:
-        return await replay_letters(backends.bus, letter_ids, receipts, bootstrap.CLOCK, os.urandom, product=product)
+        return await replay_letters(
+            backends.bus,
+            letter_ids,
+            receipts,
+            bootstrap.CLOCK,
+            os.urandom,
+            product=product,
+            recorded=Recorder(backends.audit, bootstrap.person()).replay,
+        )

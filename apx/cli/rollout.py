@@ -152,7 +152,8 @@ def rollback(
 def _move(product: str, event: Event, why: str, *, as_json: bool) -> None:
     async def moving() -> Active:
         async with bootstrap.backends(Settings.load()) as backends:
-            return await move(backends.rollouts, product, event, actor=bootstrap.operator(), reason=why)
+            by = bootstrap.person()
+            return await move(backends.rollouts, product, event, actor=by.actor, source=by.source, reason=why)
 
     _told(asyncio.run(moving()), as_json=as_json)
 
@@ -182,8 +183,16 @@ async def _started(settings: Settings, digests: list[str], commit: str, why: str
         loader = bootstrap.loader(settings)
         asked = {one.product for one in listed if one.digest in wanted}
         budgets = {} if force else await live_budgets(backends.rollouts, backends.objectives, loader, asked)
+        by = bootstrap.person()
         return await start(
-            backends.rollouts, loader, wishes, actor=bootstrap.operator(), why=why, force=force, budgets=budgets
+            backends.rollouts,
+            loader,
+            wishes,
+            actor=by.actor,
+            source=by.source,
+            why=why,
+            force=force,
+            budgets=budgets,
         )
 
 
@@ -216,6 +225,5 @@ async def _looked(product: str | None) -> list[Progress]:
 async def _rolled_back(settings: Settings, product: str, to: str | None, why: str) -> Active:
     digest = None if to is None else await full_digest(settings, to)
     async with bootstrap.backends(settings) as backends:
-        return await roll_back(
-            backends.rollouts, bootstrap.loader(settings), product, to=digest, actor=bootstrap.operator(), why=why
-        )
+        by, loader = bootstrap.person(), bootstrap.loader(settings)
+        return await roll_back(backends.rollouts, loader, product, to=digest, actor=by.actor, source=by.source, why=why)

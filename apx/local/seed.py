@@ -43,13 +43,14 @@ async def _seed(settings: Settings, gitops: Path, progress: Callable[[str], None
     catalog = load_catalog(gitops)
     async with bootstrap.backends(settings) as backends:
         await _release(settings, backends, catalog, gitops, progress)
-        for record in await backends.keys.list_keys():
+        recorded = backends.by(bootstrap.person()).keys
+        for record in await recorded.list_keys():
             if record.note == _NOTE:
-                await backends.keys.revoke(record.id)
+                await recorded.revoke(record.id)
         keys = {}
         for org in sorted(catalog.orgs):
             keys[org], _ = await issue_key(
-                backends.keys, catalog, org, environment="local", note=_NOTE, clock=bootstrap.CLOCK
+                recorded, catalog, org, environment="local", note=_NOTE, clock=bootstrap.CLOCK
             )
     progress(f"keys: one for each of {', '.join(keys)}")
     return Seeded(keys=keys, admin_token=bootstrap.admin_token(settings))
@@ -85,6 +86,7 @@ async def _release(
         bootstrap.loader(settings),
         [one.digest for one in built if one.product not in moving],
         actor=bootstrap.operator(),
+        source=bootstrap.person().source,
         why="./dev up",
         clock=bootstrap.CLOCK,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 
 import msgspec
 
@@ -13,6 +14,8 @@ from apx.requests.ports import Bus
 from apx.requests.receipt import Receipts
 
 _MOST_LOOKED_AT = 10_000
+Recorded = Callable[[DeadLetter, Envelope], AbstractAsyncContextManager[None]]
+"""Entered before a letter is queued again as a new envelope, with the queuing inside."""
 
 
 async def replay_letters(
@@ -23,6 +26,7 @@ async def replay_letters(
     random: Callable[[int], bytes],
     *,
     product: str | None = None,
+    recorded: Recorded = lambda _, __: nullcontext(),
 ) -> list[tuple[str, str]]:
     """Queue dead letters again; return each one's request and the id of the new one.
 
@@ -35,9 +39,11 @@ async def replay_letters(
         raise NotFound(f"no dead letter {', '.join(unknown)}; `apx dlq list` shows them")
     done: list[tuple[str, str]] = []
     for letter_id in dict.fromkeys(letter_ids):
-        published = await bus.publish(replayed(letters[letter_id], receipts, clock, random))
-        if published.outcome != "accepted":
-            raise Conflict(f"{letter_id} is kept: the org's backlog is full; {len(done)} were queued before it")
+        again = replayed(letters[letter_id], receipts, clock, random)
+        async with recorded(letters[letter_id], again):
+            published = await bus.publish(again)
+            if published.outcome != "accepted":
+                raise Conflict(f"{letter_id} is kept: the org's backlog is full; {len(done)} were queued before it")
         await bus.forget_dead_letter(letter_id)
         done.append((letters[letter_id].envelope.id, published.id))
     return done

@@ -52,6 +52,7 @@ async def start(
     why: str = "",
     force: bool = False,
     budgets: dict[str, Budget] | None = None,
+    source: str = "",
 ) -> list[Started]:
     """Begin to roll releases out, at most one of each product; those of one call are a wave.
 
@@ -69,7 +70,7 @@ async def start(
     started = []
     for wish, manifest in zip(wishes, manifests, strict=True):
         active = products.get(manifest.product)
-        starting = _Starting(wish, manifest, actor, why, force, wave, now_ms)
+        starting = _Starting(wish, manifest, actor, source, why, force, wave, now_ms)
         started.append(await _start_one(store, active, starting, (budgets or {}).get(manifest.product)))
     return started
 
@@ -83,6 +84,7 @@ async def move(
     reason: str,
     verdict: Verdict | None = None,
     expected: Active | None = None,
+    source: str = "",
 ) -> Active:
     """Move a product's rollout by one event, from the state as it is now (or as `expected` was read).
 
@@ -99,7 +101,8 @@ async def move(
         changed = msgspec.structs.replace(changed, stable=rollout.candidate, previous=active.stable)
     elif event == "abort":
         changed = _taken_back(changed, rollout, now_ms, reason)
-    return await store.change(changed, _entry(active, changed, now_ms, actor=actor, action=event, why=reason))
+    audit = _entry(active, changed, now_ms, actor=actor, source=source, action=event, why=reason)
+    return await store.change(changed, audit)
 
 
 async def begin_waiting(store: RolloutStore, active: Active, *, actor: str) -> Active:
@@ -130,7 +133,14 @@ async def note_revert(store: RolloutStore, active: Active, revert: Revert, *, ac
 
 
 async def rollback(
-    store: RolloutStore, loader: Loader, product: str, *, to: str | None = None, actor: str, why: str = ""
+    store: RolloutStore,
+    loader: Loader,
+    product: str,
+    *,
+    to: str | None = None,
+    actor: str,
+    why: str = "",
+    source: str = "",
 ) -> Active:
     """Serve an earlier release at once; nothing is built.
 
@@ -139,7 +149,8 @@ async def rollback(
     """
     active = await _active(store, product)
     if to is None and active.candidate is not None:
-        return await move(store, product, "abort", actor=actor, reason=why or "rolled back", expected=active)
+        reason = why or "rolled back"
+        return await move(store, product, "abort", actor=actor, reason=reason, expected=active, source=source)
     to = to or active.previous
     if to is None:
         raise NotFound(f"{product} has no release before {short(active.stable)}; name one: --to DIGEST")
@@ -158,13 +169,15 @@ async def rollback(
             changed = _taken_back(changed, changed.rollout, now_ms, reason)
     previous = active.stable if to != active.stable else active.previous
     changed = msgspec.structs.replace(changed, stable=to, previous=previous, waiting=None)
-    return await store.change(changed, _entry(active, changed, now_ms, actor=actor, action="rollback", why=reason))
+    audit = _entry(active, changed, now_ms, actor=actor, source=source, action="rollback", why=reason)
+    return await store.change(changed, audit)
 
 
 class _Starting(msgspec.Struct, frozen=True):
     wish: Wish
     manifest: Manifest
     actor: str
+    source: str
     why: str
     force: bool
     wave: str
@@ -206,6 +219,7 @@ async def _start_one(store: RolloutStore, active: Active | None, starting: _Star
     if active is None:
         first = Active(product=product, stable=digest)
         audit = _entry(None, first, starting.now_ms, actor=starting.actor, action="activate", why=starting.why)
+        audit = msgspec.structs.replace(audit, source=starting.source)
         await store.change(first, audit)
         return Started(product=product, digest=digest, outcome="activated")
     if known := _known(active, digest):
@@ -219,7 +233,8 @@ async def _start_one(store: RolloutStore, active: Active | None, starting: _Star
     if before is not None and before.under_way:
         why = f"{why} (supersedes {before.id})".strip()
     audit = _entry(active, changed, starting.now_ms, actor=starting.actor, action="start", why=why)
-    shown = msgspec.structs.replace(audit, rollout=rollout.id, state=outcome if outcome == "waiting" else "pending")
+    state = outcome if outcome == "waiting" else "pending"
+    shown = msgspec.structs.replace(audit, source=starting.source, rollout=rollout.id, state=state)
     await store.change(changed, shown)
     return Started(product=product, digest=digest, outcome=outcome, rollout=rollout.id, note=_note(budget))
 
@@ -300,7 +315,9 @@ async def _active(store: RolloutStore, product: str) -> Active:
     return active
 
 
-def _entry(before: Active | None, after: Active, now_ms: int, *, actor: str, action: str, why: str) -> AuditEntry:
+def _entry(
+    before: Active | None, after: Active, now_ms: int, *, actor: str, action: str, why: str, source: str = ""
+) -> AuditEntry:
     rollout = after.rollout
     return AuditEntry(
         at_ms=now_ms,
@@ -313,6 +330,7 @@ def _entry(before: Active | None, after: Active, now_ms: int, *, actor: str, act
         rollout=rollout.id if rollout else "",
         state=shown_state(rollout) if rollout else "",
         verdict=rollout.verdict if rollout else None,
+        source=source,
     )
 
 

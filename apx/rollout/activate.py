@@ -30,6 +30,7 @@ async def activate(
     why: str,
     clock: Clock,
     action: str = "activate",
+    source: str = "",
 ) -> list[Activated]:
     """Serve these releases from now on, at most one of each product.
 
@@ -53,6 +54,7 @@ async def activate(
                 before=before.stable if before else None,
                 after=digest,
                 why=why,
+                source=source,
             )
             await store.change(_successor(product, digest, before), audit)
     return [Activated(product=products[d], digest=d, changed=d not in live) for d in products]

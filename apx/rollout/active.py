@@ -73,6 +73,8 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
     """The state that it came into, with the step where there are several: `canary 2/3`."""
     verdict: Verdict | None = None
     """The evidence, where a verdict decided."""
+    source: str = ""
+    """From where: the address that called, or the machine; empty for the platform's own processes."""
 
 
 class RolloutStore(Protocol):

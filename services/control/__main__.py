@@ -11,6 +11,7 @@ import uvicorn
 
 from apx import bootstrap
 from apx.admission.assertions import Roles
+from apx.audit.sealing import Sealer
 from apx.errors import ApxError
 from apx.telemetry import logs
 from apx.telemetry.spans import SpanFile
@@ -55,7 +56,11 @@ async def serve(settings: ControlSettings) -> None:
             bootstrap.loader(settings),
             SpanFile(settings.home / "traces" / "spans.jsonl"),
             Access(bootstrap.operators(settings), bootstrap.admin_token(settings), _assertions(settings)),
-            Office(receipts=bootstrap.receipts(settings, settings.region), clock=bootstrap.CLOCK),
+            Office(
+                receipts=bootstrap.receipts(settings, settings.region),
+                clock=bootstrap.CLOCK,
+                seals=bootstrap.seals(settings),
+            ),
         )
         config = uvicorn.Config(
             app,
@@ -64,9 +69,11 @@ async def serve(settings: ControlSettings) -> None:
             access_log=False,
             log_config=None,
             server_header=False,
+            proxy_headers=False,  # `Access.source` says which of them are believed
             timeout_graceful_shutdown=settings.drain_s,
         )
-        beside = [asyncio.create_task(watch_lanes(backends.bus))]
+        sealer = Sealer(backends.audit, bootstrap.seals(settings))
+        beside = [asyncio.create_task(watch_lanes(backends.bus)), asyncio.create_task(sealer.run())]
         if settings.backends == "local":  # a bucket clears itself, and nobody who serves may delete from it
             beside.append(asyncio.create_task(clear_blobs(backends.blobs)))
         # Once it has stopped, uvicorn raises the signal that stopped it again; the default would end the process there.

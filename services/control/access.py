@@ -14,6 +14,7 @@ from fastapi import Depends, Header, HTTPException, Request
 
 from apx.admission.assertions import HEADER
 from apx.admission.operators import Operator, Operators, Role
+from apx.audit.record import By
 from apx.errors import Permanent
 from apx.telemetry import logs
 
@@ -57,6 +58,26 @@ class Access:
             return caller
 
         return check
+
+    def source(self, request: Request) -> str:
+        """Return the address that a call came from.
+
+        What the load balancer in front of the proxy wrote is believed where the proxy's assertion is: it appends the
+        caller's address and its own to `x-forwarded-for`. Anybody else could have written that field.
+        """
+        hops = [hop.strip() for hop in request.headers.get("x-forwarded-for", "").split(",")]
+        if self._assertions is not None and HEADER in request.headers and len(hops) > 1:
+            return hops[-2]
+        return request.client.host if request.client is not None else ""
+
+    def who(self, role: Role) -> Callable[..., By]:
+        """Return a dependency that asks for a role, and gives whom the audit log names."""
+        needed = depends(self, role)
+
+        def acting(request: Request, caller: Operator = needed) -> By:
+            return By(actor=caller.subject, source=self.source(request))
+
+        return acting
 
     def _caller(self, authorization: str, assertion: str | None) -> Operator | None:
         if self._assertions is not None and assertion is not None:

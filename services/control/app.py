@@ -10,7 +10,8 @@ from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, Field
 
-from apx.admission.operators import Operator
+from apx.audit.checkpoint import Seals
+from apx.audit.record import By, Recorder
 from apx.bootstrap import Backends
 from apx.clock import Clock
 from apx.errors import NotFound
@@ -22,7 +23,9 @@ from apx.rollout.activate import activate
 from apx.telemetry import metrics
 from apx.telemetry.spans import MAX_BODY_BYTES, SpanFile, SpansRefused
 from services.control.access import Access
+from services.control.audit import audit
 from services.control.keys import keys
+from services.control.orgs import orgs
 from services.control.problems import ANSWERS, answer_with_problems
 from services.control.rollouts import rollouts
 
@@ -32,6 +35,7 @@ class Office(msgspec.Struct, frozen=True, kw_only=True):
 
     receipts: Receipts
     clock: Clock
+    seals: Seals
 
 
 class Activation(BaseModel):
@@ -58,6 +62,8 @@ def create_app(backends: Backends, loader: Loader, spans: SpanFile, access: Acce
         _releases(backends, loader, access, office.clock),
         rollouts(backends, loader, access),
         keys(backends, loader, access, office.clock),
+        orgs(backends, access, office.clock),
+        audit(backends, office.seals),
         _requests(backends, access, office),
         _traces(spans),
     ):
@@ -86,7 +92,7 @@ def _health(backends: Backends) -> APIRouter:
 
 def _releases(backends: Backends, loader: Loader, access: Access, clock: Clock) -> APIRouter:
     router = APIRouter(tags=["releases"])
-    operator = Depends(access.needs("operator"))
+    operator = Depends(access.who("operator"))
 
     @router.get("/products")
     async def products() -> list[dict[str, Any]]:
@@ -113,11 +119,11 @@ def _releases(backends: Backends, loader: Loader, access: Access, clock: Clock) 
         ]
 
     @router.post("/products/{product}/activate")
-    async def activate_release(product: str, wish: Activation, caller: Operator = operator) -> dict[str, Any]:
+    async def activate_release(product: str, wish: Activation, by: By = operator) -> dict[str, Any]:
         """Serve a release from now on, when it is whole, signed, and of this product."""
         await loader.manifest(wish.digest, product)
         (activated,) = await activate(
-            backends.rollouts, loader, [wish.digest], actor=caller.subject, why=wish.why, clock=clock
+            backends.rollouts, loader, [wish.digest], actor=by.actor, source=by.source, why=wish.why, clock=clock
         )
         return {"product": product, "release": wish.digest, "changed": activated.changed}
 
@@ -126,7 +132,7 @@ def _releases(backends: Backends, loader: Loader, access: Access, clock: Clock) 
 
 def _requests(backends: Backends, access: Access, office: Office) -> APIRouter:
     router = APIRouter(tags=["requests"])
-    operator = [Depends(access.needs("operator"))]
+    operator = Depends(access.who("operator"))
 
     @router.get("/requests/{request_id}")
     async def request(request_id: str) -> dict[str, Any]:
@@ -148,10 +154,13 @@ def _requests(backends: Backends, access: Access, office: Office) -> APIRouter:
         """List the newest dead letters with their reasons."""
         return [shown.dead_letter(letter) for letter in await backends.bus.dead_letters(product, limit)]
 
-    @router.post("/dead-letters/{letter_id}/replay", dependencies=operator)
-    async def replay(letter_id: str) -> dict[str, str]:
+    @router.post("/dead-letters/{letter_id}/replay")
+    async def replay(letter_id: str, by: By = operator) -> dict[str, str]:
         """Queue a dead letter again, under a new id."""
-        ((old, new),) = await replay_letters(backends.bus, [letter_id], office.receipts, office.clock, os.urandom)
+        recorded = Recorder(backends.audit, by).replay
+        ((old, new),) = await replay_letters(
+            backends.bus, [letter_id], office.receipts, office.clock, os.urandom, recorded=recorded
+        )
         return {"request": old, "replayed_as": new}
 
     return router

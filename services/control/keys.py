@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 from apx.admission.issue import GRACE_S, MOST_GRACE_S, Holder, give_key, rotate_key
 from apx.admission.keys import ENVIRONMENT, shown_key
 from apx.admission.terms import Terms
+from apx.audit.record import By
 from apx.bootstrap import Backends
 from apx.clock import Clock
 from apx.errors import NotFound, Unsupported
@@ -47,20 +48,20 @@ _NO_STORE = {"cache-control": "no-store"}
 def keys(backends: Backends, loader: Loader, access: Access, clock: Clock) -> APIRouter:
     """Return the endpoints."""
     router = APIRouter(tags=["keys"])
-    admin = [Depends(access.needs("admin"))]
+    admin = Depends(access.who("admin"))
 
     @router.get("/keys")
     async def every(org: str | None = None) -> list[dict[str, Any]]:
         """List keys; the keys themselves are stored nowhere."""
         return [shown_key(record) for record in await backends.keys.list_keys(org)]
 
-    @router.post("/keys", status_code=201, dependencies=admin)
-    async def create(wish: Wish, response: Response) -> dict[str, Any]:
+    @router.post("/keys", status_code=201)
+    async def create(wish: Wish, response: Response, by: By = admin) -> dict[str, Any]:
         """Make a key; this answer alone shows it."""
         await _check_plans(backends, loader, wish.plans)
         holder = Holder(org=wish.org, region=wish.region, plans=wish.plans)
         key, record = await give_key(
-            backends.keys, holder, environment=wish.environment, terms=_terms(wish), clock=clock
+            backends.by(by).keys, holder, environment=wish.environment, terms=_terms(wish), clock=clock
         )
         response.headers.update({**_NO_STORE, "location": f"/api/v1/keys/{record.id}"})
         return {"key": key, **shown_key(record)}
@@ -73,18 +74,18 @@ def keys(backends: Backends, loader: Loader, access: Access, clock: Clock) -> AP
             raise NotFound(f"no key {key_id!r}")
         return shown_key(record)
 
-    @router.post("/keys/{key_id}/rotate", status_code=201, dependencies=admin)
-    async def rotate(key_id: KeyId, rotation: Rotation, response: Response) -> dict[str, Any]:
+    @router.post("/keys/{key_id}/rotate", status_code=201)
+    async def rotate(key_id: KeyId, rotation: Rotation, response: Response, by: By = admin) -> dict[str, Any]:
         """Make another key on the same terms; the old one works until `old_expires_ms`."""
-        rotated = await rotate_key(backends.keys, key_id, clock=clock, grace_s=rotation.grace_s)
+        rotated = await rotate_key(backends.by(by).keys, key_id, clock=clock, grace_s=rotation.grace_s)
         response.headers.update({**_NO_STORE, "location": f"/api/v1/keys/{rotated.new.id}"})
         old = {"replaces": rotated.old.id, "old_expires_ms": rotated.old.expires_ms}
         return {"key": rotated.key, **shown_key(rotated.new), **old}
 
-    @router.delete("/keys/{key_id}", status_code=204, dependencies=admin)
-    async def revoke(key_id: KeyId) -> Response:
+    @router.delete("/keys/{key_id}", status_code=204)
+    async def revoke(key_id: KeyId, by: By = admin) -> Response:
         """Revoke a key; every router refuses it within a second, and ends what it has open."""
-        if await backends.keys.revoke(key_id) is None:
+        if await backends.by(by).keys.revoke(key_id) is None:
             raise NotFound(f"no key {key_id!r}")
         return Response(status_code=204)
 

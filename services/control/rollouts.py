@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Header, Query
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
-from apx.admission.operators import Operator
+from apx.audit.record import By
 from apx.bootstrap import Backends
 from apx.errors import NotFound, Unavailable
 from apx.release.load import Loader
@@ -62,7 +62,7 @@ class Back(Why):
 def rollouts(backends: Backends, loader: Loader, access: Access) -> APIRouter:
     """Return the endpoints."""
     router = APIRouter(tags=["rollouts"])
-    operator = Depends(access.needs("operator"))
+    operator = Depends(access.who("operator"))
     events = Events(backends.rollouts)
 
     @router.get("/status")
@@ -94,31 +94,42 @@ def rollouts(backends: Backends, loader: Loader, access: Access) -> APIRouter:
         return [msgspec.to_builtins(entry) for entry in entries]
 
     @router.post("/rollouts")
-    async def begin(wish: Start, caller: Operator = operator) -> list[dict[str, Any]]:
+    async def begin(wish: Start, by: By = operator) -> list[dict[str, Any]]:
         """Roll releases out. A refused one stands in the answer with its `reason`, what was not known in `note`."""
-        started = await _begun(backends, loader, wish, caller.subject)
+        started = await _begun(backends, loader, wish, by)
         return [msgspec.to_builtins(one) for one in started]
 
     @router.post("/rollouts/{product}/{verb}")
-    async def change(product: Product, verb: Verb, reason: Why, caller: Operator = operator) -> dict[str, Any]:
+    async def change(product: Product, verb: Verb, reason: Why, by: By = operator) -> dict[str, Any]:
         """Promote, pause, resume or abort. Of two at once one wins, the other gets 409 with the reason."""
-        why = reason.why or f"{verb} by {caller.subject}"
-        moved = await move(backends.rollouts, product, _EVENTS[verb], actor=caller.subject, reason=why)
+        why = reason.why or f"{verb} by {by.actor}"
+        moved = await move(backends.rollouts, product, _EVENTS[verb], actor=by.actor, source=by.source, reason=why)
         return {"product": product, **_shown(moved)}
 
     @router.post("/products/{product}/rollback")
-    async def back(product: Product, wish: Back, caller: Operator = operator) -> dict[str, Any]:
+    async def back(product: Product, wish: Back, by: By = operator) -> dict[str, Any]:
         """Serve an earlier release at once; nothing is built."""
-        changed = await rollback(backends.rollouts, loader, product, to=wish.to, actor=caller.subject, why=wish.why)
+        changed = await rollback(
+            backends.rollouts, loader, product, to=wish.to, actor=by.actor, source=by.source, why=wish.why
+        )
         return {"product": product, **_shown(changed)}
 
     return router
 
 
-async def _begun(backends: Backends, loader: Loader, wish: Start, actor: str) -> list[Started]:
+async def _begun(backends: Backends, loader: Loader, wish: Start, by: By) -> list[Started]:
     wishes = [Wish(digest=one.digest, commit=one.commit) for one in wish.releases]
     budgets = {} if wish.force else await _budgets(backends, loader, wishes)
-    return await start(backends.rollouts, loader, wishes, actor=actor, why=wish.why, force=wish.force, budgets=budgets)
+    return await start(
+        backends.rollouts,
+        loader,
+        wishes,
+        actor=by.actor,
+        source=by.source,
+        why=wish.why,
+        force=wish.force,
+        budgets=budgets,
+    )
 
 
 async def _budgets(backends: Backends, loader: Loader, wishes: Iterable[Wish]) -> dict[str, Budget]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from apx import bootstrap
+from apx.audit.mirror import Mirror
 from apx.errors import ApxError
 from apx.telemetry import logs
 from apx.telemetry.endpoint import LoopWatch, serve_health
@@ -46,8 +47,13 @@ async def serve(settings: MonitorSettings) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, monitor.stop)
-        with _health(settings, monitor):
-            await monitor.run()
+        mirror = asyncio.create_task(Mirror(backends.rollouts, backends.audit).run())
+        try:
+            with _health(settings, monitor):
+                await monitor.run()
+        finally:
+            mirror.cancel()
+            await asyncio.gather(mirror, return_exceptions=True)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from apx import bootstrap
 from apx.admission.admit import LiveProduct
 from apx.admission.identity import Identity
 from apx.admission.side_by_side import SideBySide
+from apx.admission.standing import Standing
 from apx.errors import ApxError
 from apx.limits.leases import Limiter
 from apx.rollout.counts import Tally
@@ -59,7 +60,7 @@ async def serve(settings: RouterSettings) -> None:
     """Serve on the Unix socket, and follow keys and releases beside it."""
     clock = bootstrap.CLOCK
     async with bootstrap.backends(settings) as backends:
-        identity = Identity(backends.keys, clock)
+        identity, standing = Identity(backends.keys, clock), Standing(backends.orgs)
         tally, recorder = Tally(), bootstrap.recorder(settings)
         receipts, limits = bootstrap.receipts(settings, settings.region), Limiter(backends.limits, clock)
         follower: Follower[LiveProduct] = bootstrap.follower(
@@ -67,6 +68,7 @@ async def serve(settings: RouterSettings) -> None:
         )
         router = Router(
             identity=identity,
+            standing=standing,
             limits=limits,
             side_by_side=SideBySide(tally, clock=clock, chance=random.random),
             arm_tokens=bootstrap.arm_tokens(settings),
@@ -76,6 +78,7 @@ async def serve(settings: RouterSettings) -> None:
                 blobs=backends.blobs,
                 receipts=receipts,
                 identity=identity,
+                standing=standing,
                 clock=clock,
                 longest_wait_s=settings.max_wait_s,
             ),
@@ -89,6 +92,7 @@ async def serve(settings: RouterSettings) -> None:
                 uvicorn.Server(_config(router, settings)),
                 identity.follow(),
                 limits.keep(),
+                standing.follow(),
                 _serve_live(follower, router),
                 bootstrap.count_writer(backends, "router", tally).run(),
                 recorder.run(),

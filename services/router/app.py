@@ -11,6 +11,7 @@ from apx.admission.admit import Admitted, Call, LiveProduct, Refused, conclude, 
 from apx.admission.identity import Identity
 from apx.admission.keys import KeyRecord
 from apx.admission.side_by_side import Case, SideBySide
+from apx.admission.standing import Standing
 from apx.catalog.model import Mode
 from apx.clock import Clock
 from apx.errors import ApxError, Unavailable
@@ -39,6 +40,7 @@ from services.router.asgi import (
     send_reply,
 )
 from services.router.caller import (
+    SUSPENDED,
     UNAUTHENTICATED,
     Arrival,
     Fork,
@@ -49,7 +51,7 @@ from services.router.caller import (
     refused_here,
 )
 from services.router.exchange import Exchange
-from services.router.requests_api import RequestsApi
+from services.router.requests_api import OrgSuspended, RequestsApi
 
 _ADMIT = "/-/admit"
 _REQUESTS = "/v1/requests/"
@@ -70,6 +72,7 @@ class Router:
         self,
         *,
         identity: Identity,
+        standing: Standing,
         limits: Limiter,
         side_by_side: SideBySide,
         arm_tokens: ArmTokens,
@@ -81,6 +84,7 @@ class Router:
         log_requests: bool,
     ) -> None:
         self._identity = identity
+        self._standing = standing
         self._limits = limits
         self._side_by_side = side_by_side
         self._arm_tokens = arm_tokens
@@ -189,6 +193,9 @@ class Router:
         if elsewhere is not None:
             self._tell(exchange, elsewhere)
             return elsewhere
+        if self._standing.suspended(caller.org):
+            self._tell(exchange, SUSPENDED)
+            return SUSPENDED
         if isinstance(found, Target):
             return Arrival(caller, found, found.path)
         chosen = self._chosen(exchange, found)
@@ -279,12 +286,15 @@ class Router:
     async def _known(
         self, accepted: Accepted, caller: KeyRecord, wait_s: float, receive: Receive
     ) -> Result | Progress | None:
-        """Return what has become of an accepted request; a store that cannot be asked takes nothing back."""
+        """Return what has become of an accepted request; a store that cannot be asked takes nothing back.
+
+        Nor does a suspension: what was accepted before goes on.
+        """
         if not wait_s and not accepted.duplicate:
             return _ACCEPTED
         try:
             return await self._requests.current_of(accepted.id, caller, wait_s, receive)
-        except Unavailable:
+        except (Unavailable, OrgSuspended):
             return _ACCEPTED
 
     async def _admit_sync(self, exchange: Exchange, path: str, targets: Targets) -> Reply:

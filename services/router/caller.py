@@ -29,6 +29,8 @@ UNAUTHENTICATED = Refused(
 )
 _ELSEWHERE = Refused(status=403, code="address-not-allowed", detail="This key may not be used from this address.")
 
+SUSPENDED = Refused(status=403, code="org-suspended", detail="This org is suspended. Ask who operates this API.")
+
 
 class Target(msgspec.Struct, frozen=True):
     """A route of the release that serves a caller."""

@@ -22,15 +22,13 @@ SIGN_OF_LIFE_S = 4.0
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
 
-async def follow(
-    events: AsyncIterator[Event], ended: Awaitable[None], refusal: bytes, receive: Receive, send: Send
-) -> bool:
-    """Send events until they end or the client goes; False when the caller's key has `ended`.
+async def follow(events: AsyncIterator[Event], barred: Awaitable[bytes], receive: Receive, send: Send) -> bool:
+    """Send events until they end or the client goes; False when the caller was `barred` from hearing more.
 
-    Then the `refusal`, a problem in one line of JSON, is the last event. Raises what `events` raises.
+    Then what that returned, a problem in one line of JSON, is the last event. Raises what `events` raises.
     """
     stream, gone = asyncio.ensure_future(_stream(events, send)), asyncio.ensure_future(disconnected(receive))
-    over = asyncio.ensure_future(ended)
+    over = asyncio.ensure_future(barred)
     all_three = (stream, gone, over)
     try:
         done, _ = await asyncio.wait(all_three, return_when=asyncio.FIRST_COMPLETED)
@@ -41,8 +39,8 @@ async def follow(
     if stream in done:
         stream.result()
     elif over in done:
-        over.result()
-        await send({"type": "http.response.body", "body": b"event: problem\ndata: %b\n\n" % refusal, "more_body": True})
+        problem = b"event: problem\ndata: %b\n\n" % over.result()
+        await send({"type": "http.response.body", "body": problem, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
         return False
     return True

@@ -6,20 +6,22 @@ without asking a store, and both are answered alike: 404.
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from apx.admission.admit import OUT_OF_SCOPE, LiveProduct, Refused
 from apx.admission.identity import Identity
 from apx.admission.keys import KeyRecord
+from apx.admission.standing import Standing
 from apx.admission.terms import may_cancel, may_read
 from apx.catalog.model import Async
 from apx.clock import Clock
-from apx.errors import NotFound
+from apx.errors import NotFound, Permanent
 from apx.requests.model import Event, Progress, Result
 from apx.requests.ports import BlobStore, ResultStore
 from apx.requests.receipt import Receipt, Receipts
@@ -27,13 +29,21 @@ from apx.rollout.arms import Arms
 from apx.telemetry import metrics
 from services.router import events, operation, prefer, replies
 from services.router.asgi import Receive, Reply, Send, encode, unless_gone
-from services.router.caller import UNAUTHENTICATED, brings_token, find_caller, refused_here, while_valid
+from services.router.caller import SUSPENDED, UNAUTHENTICATED, brings_token, find_caller, refused_here, while_valid
 from services.router.exchange import Exchange
 
+T = TypeVar("T")
 _PREFIX = "/v1/requests/"
 _MOST_RELEASES = 10_000
 """Releases that are remembered after they were replaced."""
 _NOT_FOUND = Refused(status=404, code="not-found", detail="There is no such request.")
+
+
+class OrgSuspended(Permanent):
+    """The org was suspended while its client waited."""
+
+    code = SUSPENDED.code
+    status = SUSPENDED.status
 
 
 class RequestsApi:
@@ -46,6 +56,7 @@ class RequestsApi:
         blobs: BlobStore,
         receipts: Receipts,
         identity: Identity,
+        standing: Standing,
         clock: Clock,
         longest_wait_s: float,
     ) -> None:
@@ -53,6 +64,7 @@ class RequestsApi:
         self._blobs = blobs
         self._receipts = receipts
         self._identity = identity
+        self._standing = standing
         self._tagged = _Tagged(receipts)
         self._clock = clock
         self._longest_wait_s = longest_wait_s
@@ -69,9 +81,11 @@ class RequestsApi:
         if isinstance(caller, Refused):
             return await exchange.reply(send, replies.refused(caller, exchange.request_id))
         exchange.caller = caller
-        elsewhere = refused_here(caller, exchange.headers)
-        if elsewhere is not None:
-            return await exchange.reply(send, replies.refused(elsewhere, exchange.request_id))
+        barred = refused_here(caller, exchange.headers)
+        if barred is None and self._standing.suspended(caller.org):
+            barred = SUSPENDED
+        if barred is not None:
+            return await exchange.reply(send, replies.refused(barred, exchange.request_id))
         request_id, slash, rest = path.removeprefix(_PREFIX).partition("/")
         receipt = self._receipts.verify(request_id)
         if receipt is None or not self._receipts.belongs_to(receipt, caller.org):
@@ -96,7 +110,8 @@ class RequestsApi:
     ) -> Result | Progress | None:
         """Return what is known of a request that was just accepted, staying up to `wait_s` for its result.
 
-        Raises `ClientGone` when the client does not stay as long, `KeyEnded` when its key does not.
+        Raises `ClientGone` when the client does not stay as long, `KeyEnded` when its key does not,
+        `OrgSuspended` when its org may not.
         """
         receipt = self._receipts.verify(request_id)
         return None if receipt is None else await self._stay(_Asked(request_id, receipt, caller), wait_s, receive)
@@ -136,7 +151,8 @@ class RequestsApi:
     async def _stay(self, asked: _Asked, wait_s: float, receive: Receive) -> Result | Progress | None:
         if not wait_s:
             return await self.current(asked.id, asked.receipt)
-        waiting = while_valid(self._identity, asked.caller, self._results.wait(asked.id, wait_s))
+        result = self._unless_suspended(self._results.wait(asked.id, wait_s), asked.caller.org)
+        waiting = while_valid(self._identity, asked.caller, result)
         with _counted("wait"):
             found = await unless_gone(waiting, receive)
         return found if found is not None else self._unseen(asked.id, asked.receipt)
@@ -174,11 +190,35 @@ class RequestsApi:
             return await send({"type": "http.response.body", "body": b""})
         with _counted("sse"):
             recorded = self._recorded(exchange, asked, current)
-            ended = self._identity.until_ended(asked.caller)
-            refusal = replies.refused(UNAUTHENTICATED, exchange.request_id)
-            if not await events.follow(recorded, ended, refusal.body, receive, send):
-                exchange.code = refusal.code
+            await events.follow(recorded, self._barred(exchange, asked.caller), receive, send)
         return None
+
+    async def _barred(self, exchange: Exchange, caller: KeyRecord) -> bytes:
+        """Return, once the caller may not stay, the problem that says why."""
+        ended = asyncio.ensure_future(self._identity.until_ended(caller))
+        suspended = asyncio.ensure_future(self._standing.until_suspended(caller.org))
+        try:
+            await asyncio.wait({ended, suspended}, return_when=asyncio.FIRST_COMPLETED)
+            refusal = UNAUTHENTICATED if ended.done() else SUSPENDED
+        finally:
+            ended.cancel()
+            suspended.cancel()
+            await asyncio.gather(ended, suspended, return_exceptions=True)
+        exchange.code = refusal.code
+        return replies.refused(refusal, exchange.request_id).body
+
+    async def _unless_suspended(self, awaited: Awaitable[T], org: str) -> T:
+        """Return what is awaited. Raises `OrgSuspended`, and stops waiting, when the org is suspended meanwhile."""
+        waiting, suspended = asyncio.ensure_future(awaited), asyncio.ensure_future(self._standing.until_suspended(org))
+        try:
+            await asyncio.wait({waiting, suspended}, return_when=asyncio.FIRST_COMPLETED)
+            if suspended.done():
+                raise OrgSuspended(f"{org} was suspended while it waited", public=SUSPENDED.detail)
+            return waiting.result()
+        finally:
+            waiting.cancel()
+            suspended.cancel()
+            await asyncio.gather(waiting, suspended, return_exceptions=True)
 
     def _recorded(self, exchange: Exchange, asked: _Asked, current: Result | Progress) -> AsyncIterator[Event]:
         if isinstance(current, Result) and not current.org:  # `_unseen` made it up: no store has events of it

@@ -12,6 +12,8 @@ DEAD_LETTERS, KEYS, KEY_CHANGES, ROLLOUTS, AUDIT = "dead-letters", "keys", "key-
 """Collections that stay, but for the notices of `KEY_CHANGES`: Firestore removes them after `FORGET`."""
 KEY_PREFIXES = "key-prefixes"
 """A document for each, `p:<prefix>`."""
+CHAIN, CHECKPOINTS, ORGS = "audit-chain", "audit-checkpoints", "orgs"
+"""Collections that stay: the audit log of everything, its countersigned heads, and what holds for orgs at run time."""
 FORGET = "forget_at"
 RECORD, STATE, ENTRY = "record", "state", "entry"
 """Fields of msgpack, which nothing is looked for by: of results, dead letters and keys; of rollouts; of the audit."""

@@ -11,11 +11,13 @@ import pytest
 
 from apx.backends.files.blobs import FileBlobs
 from apx.backends.files.releases import FileReleaseStore
+from apx.backends.memory.audit import MemoryAudit
 from apx.backends.memory.bus import MemoryBus
 from apx.backends.memory.counts import MemoryCounts
 from apx.backends.memory.keys import MemoryKeys
 from apx.backends.memory.leases import MemoryLeases
 from apx.backends.memory.limits import MemoryLimits
+from apx.backends.memory.orgs import MemoryOrgs
 from apx.backends.memory.results import MemoryResults
 from apx.backends.memory.rollouts import MemoryRollouts
 from apx.bootstrap import Backends
@@ -61,6 +63,8 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Backends:
         objectives=DayObjectives(counts, rollouts.now_ms),
         leases=MemoryLeases(),
         limits=MemoryLimits(SystemClock()),
+        audit=MemoryAudit(),
+        orgs=MemoryOrgs(),
     )
 
     @asynccontextmanager

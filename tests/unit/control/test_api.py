@@ -13,13 +13,16 @@ from fastapi.routing import APIRoute
 
 from apx.admission.keys import KeyRecord, sha256_of, well_formed
 from apx.admission.operators import Operators, Role
+from apx.audit.checkpoint import Seals
 from apx.backends.files.blobs import FileBlobs
 from apx.backends.files.releases import FileReleaseStore
+from apx.backends.memory.audit import MemoryAudit
 from apx.backends.memory.bus import MemoryBus
 from apx.backends.memory.counts import MemoryCounts
 from apx.backends.memory.keys import MemoryKeys
 from apx.backends.memory.leases import MemoryLeases
 from apx.backends.memory.limits import MemoryLimits
+from apx.backends.memory.orgs import MemoryOrgs
 from apx.backends.memory.results import MemoryResults
 from apx.backends.memory.rollouts import MemoryRollouts
 from apx.bootstrap import Backends
@@ -40,6 +43,7 @@ from services.control.access import Access
 from tests.unit.release.examples import TRUSTED, WASM, manifest, stored
 
 TOKEN = "apxadm_canary"
+SEALS = Seals(b"c" * 32)
 UNKNOWN = "sha256:" + "0" * 64
 OTLP = "application/json"
 
@@ -87,12 +91,15 @@ class Office:
             objectives=Fallback(self.month, DayObjectives(counts, self.rollouts.now_ms), clock),
             leases=MemoryLeases(clock),
             limits=MemoryLimits(clock),
+            audit=MemoryAudit(clock),
+            orgs=MemoryOrgs(),
         )
+        self.orgs, self.audit = backends.orgs, backends.audit
         spans = SpanFile(folder / "spans.jsonl")
         self.operators = Operators(b"o" * 32, clock)
         self.clock, self.counts = clock, backends.counts
         access = Access(self.operators, TOKEN)
-        more = control_app.Office(receipts=Receipts([b"r" * 32], "us"), clock=clock)
+        more = control_app.Office(receipts=Receipts([b"r" * 32], "us"), clock=clock, seals=SEALS)
         self.app: FastAPI = control_app.create_app(backends, Loader(releases, TRUSTED), spans, access, more)
 
     def token(self, role: Role, subject: str = "somebody") -> str:

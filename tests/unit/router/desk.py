@@ -16,10 +16,12 @@ from apx.admission.admit import LiveProduct
 from apx.admission.identity import Identity
 from apx.admission.keys import KeyRecord, mint, sha256_of
 from apx.admission.side_by_side import SideBySide
+from apx.admission.standing import Standing
 from apx.backends.files.blobs import FileBlobs
 from apx.backends.memory.bus import MemoryBus
 from apx.backends.memory.keys import MemoryKeys
 from apx.backends.memory.limits import MemoryLimits
+from apx.backends.memory.orgs import MemoryOrgs
 from apx.backends.memory.results import MemoryResults
 from apx.catalog.model import PlanSpec, Rate, Route
 from apx.clock import ManualClock
@@ -198,6 +200,8 @@ class Desk:
         self.blobs = FileBlobs(folder / "blobs")
         self.receipts = Receipts([b"r" * 32], "eu")
         self.identity = Identity(self.keys, self.clock)
+        self.orgs = MemoryOrgs()
+        self.standing = Standing(self.orgs)
         self.policy = Says()
         self.products: dict[str, LiveProduct] = {}
         self.is_ready = True
@@ -205,6 +209,7 @@ class Desk:
         self.router = Router(
             identity=self.identity,
             limits=Limiter(MemoryLimits(self.clock), self.clock),
+            standing=self.standing,
             side_by_side=SideBySide(self.tally, clock=self.clock, chance=lambda: self.chance),
             arm_tokens=self.arm_tokens,
             acceptor=Acceptor(self.bus, self.receipts, self.clock),
@@ -213,6 +218,7 @@ class Desk:
                 blobs=self.blobs,
                 receipts=self.receipts,
                 identity=self.identity,
+                standing=self.standing,
                 clock=self.clock,
                 longest_wait_s=60,
             ),
@@ -226,6 +232,7 @@ class Desk:
 
     async def open(self) -> None:
         """Serve the two usual products, and give acme a key."""
+        await self.standing.look()
         self.serve()
         self.key = await self.give("acme")
         self.headers = {"x-api-key": self.key}

@@ -1,0 +1,77 @@
+"""`apx org`: which orgs there are, and whether they may call."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from apx import bootstrap
+from apx.admission import orgs
+from apx.admission.orgs import KnownOrg, shown_org
+from apx.cli.output import AsJson, moment, print_json, print_table
+from apx.settings import Settings
+
+app = typer.Typer(help="Look at orgs; suspend and resume them.", no_args_is_help=True)
+
+Org = Annotated[str, typer.Argument(help="An org's name.")]
+Why = Annotated[str, typer.Option(help="Goes into the audit log.")]
+
+
+@app.command("list")
+def list_orgs(as_json: AsJson = False) -> None:
+    """List the orgs that have a key or were suspended once."""
+    known = asyncio.run(_listed())
+    if as_json:
+        return print_json([shown_org(one) for one in known])
+    return print_table(["ORG", "STATE", "KEYS", "SINCE", "BY", "WHY"], list(map(_row, known)))
+
+
+@app.command()
+def show(org: Org, as_json: AsJson = False) -> None:
+    """Show an org's state."""
+    _told(asyncio.run(_found(org)), as_json=as_json)
+
+
+@app.command()
+def suspend(org: Org, why: Why, as_json: AsJson = False) -> None:
+    """Refuse every request of an org, within a second; what it had accepted before goes on."""
+    _told(asyncio.run(_decided(org, why, suspended=True)), as_json=as_json)
+
+
+@app.command()
+def resume(org: Org, why: Why, as_json: AsJson = False) -> None:
+    """Let an org in again."""
+    _told(asyncio.run(_decided(org, why, suspended=False)), as_json=as_json)
+
+
+def _told(known: KnownOrg, *, as_json: bool) -> None:
+    if as_json:
+        return print_json(shown_org(known))
+    org, state, keys, at, actor, why = _row(known)
+    decided = f" since {at}, by {actor}: {why}" if at else ""
+    return print(f"{org} is {state}{decided} ({keys} keys)")
+
+
+def _row(known: KnownOrg) -> tuple[str, str, int, str, str, str]:
+    state = known.state
+    at = moment(state.at_ms / 1000) if state.at_ms else ""
+    return state.org, "suspended" if state.suspended else "active", known.keys, at, state.actor, state.why
+
+
+async def _listed() -> list[KnownOrg]:
+    async with bootstrap.backends(Settings.load()) as backends:
+        return await orgs.known_orgs(backends.orgs, backends.keys)
+
+
+async def _found(org: str) -> KnownOrg:
+    async with bootstrap.backends(Settings.load()) as backends:
+        return await orgs.known_org(backends.orgs, backends.keys, org)
+
+
+async def _decided(org: str, why: str, *, suspended: bool) -> KnownOrg:
+    decide, by = orgs.suspend if suspended else orgs.resume, bootstrap.person()
+    async with bootstrap.backends(Settings.load()) as backends:
+        states = backends.by(by).orgs
+        return await decide(states, backends.keys, org, actor=by.actor, why=why, clock=bootstrap.CLOCK)

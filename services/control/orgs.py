@@ -1,0 +1,52 @@
+"""Orgs over the control API: look, suspend, resume."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends
+from pydantic import BaseModel, Field
+
+from apx.admission.orgs import known_org, known_orgs, resume, shown_org, suspend
+from apx.audit.record import By
+from apx.bootstrap import Backends
+from apx.clock import Clock
+from services.control.access import Access
+
+Org = Annotated[str, Field(max_length=63)]
+
+
+class Reason(BaseModel):
+    """Why; it goes into the audit log, and the operators of the other shift read it."""
+
+    why: str = Field(min_length=1, max_length=500)
+
+
+def orgs(backends: Backends, access: Access, clock: Clock) -> APIRouter:
+    """Return the endpoints."""
+    router = APIRouter(tags=["orgs"])
+    admin = Depends(access.who("admin"))
+
+    @router.get("/orgs")
+    async def listed() -> list[dict[str, Any]]:
+        """List the orgs that have a key or were suspended once, with their states."""
+        return [shown_org(one) for one in await known_orgs(backends.orgs, backends.keys)]
+
+    @router.get("/orgs/{org}")
+    async def one(org: Org) -> dict[str, Any]:
+        """Show an org's state."""
+        return shown_org(await known_org(backends.orgs, backends.keys, org))
+
+    @router.post("/orgs/{org}/suspend")
+    async def suspended(org: Org, reason: Reason, by: By = admin) -> dict[str, Any]:
+        """Refuse every request of an org within a second; what it had accepted before goes on."""
+        states = backends.by(by).orgs
+        return shown_org(await suspend(states, backends.keys, org, actor=by.actor, why=reason.why, clock=clock))
+
+    @router.post("/orgs/{org}/resume")
+    async def resumed(org: Org, reason: Reason, by: By = admin) -> dict[str, Any]:
+        """Let an org in again."""
+        states = backends.by(by).orgs
+        return shown_org(await resume(states, backends.keys, org, actor=by.actor, why=reason.why, clock=clock))
+
+    return router

@@ -1,0 +1,170 @@
+"""What every `OrgStore` promises."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+
+import pytest
+
+from apx.admission.orgs import OrgState, OrgStore
+from apx.admission.standing import Standing
+from apx.backends.gcp.orgs import FirestoreOrgs
+from apx.backends.memory.orgs import MemoryOrgs
+from apx.backends.valkey.connection import connect
+from apx.backends.valkey.orgs import ValkeyOrgs
+from apx.errors import Unavailable
+from tests.contract.conftest import Server, connected, firestore_client, until
+
+
+@pytest.fixture(params=["memory", "valkey", "firestore"])
+async def store(request: pytest.FixtureRequest) -> AsyncIterator[OrgStore]:
+    if request.param == "memory":
+        yield MemoryOrgs()
+        return
+    if request.param == "firestore":
+        request.getfixturevalue("firestore_emulator")
+        async with firestore_client() as database:
+            yield FirestoreOrgs(database)
+        return
+    async with connected(request.getfixturevalue("shared_server")) as client:
+        await client.flushall()
+        yield ValkeyOrgs(client)
+
+
+def state(org: str = "acme", *, suspended: bool = True) -> OrgState:
+    return OrgState(org=org, suspended=suspended, at_ms=5, actor="ann", why="unpaid: ü")
+
+
+async def heard(feed: AsyncIterator[str], org: str) -> None:
+    async with asyncio.timeout(8):
+        async for one in feed:
+            if one == org:
+                return
+
+
+async def close(feed: AsyncIterator[str]) -> None:
+    await feed.aclose()  # type: ignore[attr-defined]  # every adapter's `changes` is a generator
+
+
+async def test_an_org_that_nothing_was_decided_about_has_no_state(store: OrgStore) -> None:
+    assert await store.find("acme") is None
+    assert await store.list_orgs() == []
+
+
+@pytest.mark.parametrize("org", ["", "apx:orgs", "*", "..", "a/b"])
+async def test_what_is_no_org_has_no_state(store: OrgStore, org: str) -> None:
+    await store.put(state())
+    assert await store.find(org) is None
+
+
+async def test_a_state_is_found_as_it_was_put(store: OrgStore) -> None:
+    await store.put(state())
+    assert await store.find("acme") == state()
+
+
+async def test_the_later_state_holds(store: OrgStore) -> None:
+    await store.put(state())
+    await store.put(state(suspended=False))
+    assert await store.list_orgs() == [state(suspended=False)]
+
+
+async def test_states_are_listed_by_org(store: OrgStore) -> None:
+    for org in ("b", "c", "a"):
+        await store.put(state(org))
+    assert [one.org for one in await store.list_orgs()] == ["a", "b", "c"]
+
+
+async def test_who_listens_begins_with_a_look_at_all(store: OrgStore) -> None:
+    await store.put(state())
+    feed = store.changes()
+    assert await anext(feed) == ""
+    await close(feed)
+
+
+async def test_everybody_who_listens_hears_of_each_change(store: OrgStore) -> None:
+    feeds = [store.changes() for _ in range(3)]
+    for feed in feeds:
+        await anext(feed)
+    for suspended in (True, False):
+        await store.put(state(suspended=suspended))
+        for feed in feeds:
+            await heard(feed, "acme")
+    for feed in feeds:
+        await close(feed)
+
+
+async def test_who_listens_is_asked_to_look_again_also_when_nothing_changes(store: OrgStore) -> None:
+    feed = store.changes()
+    await heard(feed, "")
+    await heard(feed, "")
+    await close(feed)
+
+
+async def test_a_suspension_is_known_everywhere_within_a_second(store: OrgStore) -> None:
+    standings = [Standing(store) for _ in range(3)]
+    following = [asyncio.create_task(one.follow()) for one in standings]
+    for one in standings:
+        await one.look()
+    await asyncio.sleep(0.3)  # until each listens: what is measured is the push
+    for suspended in (True, False, True):
+        await store.put(state(suspended=suspended))
+
+        async def all_know(expected: bool = suspended) -> bool:  # noqa: FBT001 -- bound in the loop
+            return all(one.suspended("acme") == expected for one in standings)
+
+        await until(all_know, within_s=1.0)
+    assert not any(one.suspended("other") for one in standings)
+    for task in following:
+        task.cancel()
+    await asyncio.gather(*following, return_exceptions=True)
+
+
+async def test_while_the_store_is_away_what_was_known_holds(own_server: Server) -> None:
+    client = connect(own_server.url, timeout_s=0.2)
+    store, standing = ValkeyOrgs(client), Standing(ValkeyOrgs(client))
+    following = asyncio.create_task(standing.follow())
+    await store.put(state())
+    await standing.look()
+    own_server.kill()
+    with pytest.raises(Unavailable):
+        await store.find("acme")
+    with pytest.raises(Unavailable):
+        await store.put(state(suspended=False))
+    assert standing.suspended("acme")
+    own_server.start()
+    await store.put(state(suspended=False))
+
+    async def resumed() -> bool:
+        return not standing.suspended("acme")
+
+    await until(resumed)
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
+    await client.aclose()
+
+
+async def test_a_state_outlives_a_kill_of_the_server(own_server: Server) -> None:
+    async with connected(own_server) as client:
+        await ValkeyOrgs(client).put(state())
+    own_server.kill()
+    own_server.start()
+    async with connected(own_server) as client:
+        assert await ValkeyOrgs(client).find("acme") == state()
+
+
+async def test_a_feed_whose_server_hangs_ends(own_server: Server) -> None:
+    client = connect(own_server.url, timeout_s=0.2)
+    feed = ValkeyOrgs(client).changes()
+    await heard(feed, "")
+    own_server.signal(signal.SIGSTOP)
+    with pytest.raises(Unavailable):
+        await heard(feed, "never")
+    own_server.signal(signal.SIGCONT)
+    await client.aclose()
+
+
+async def test_before_the_first_look_nobody_is_let_in() -> None:
+    with pytest.raises(Unavailable):
+        Standing(MemoryOrgs()).suspended("acme")
