@@ -7,6 +7,7 @@ What is answered names places and what the document asks there, never what the c
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import NamedTuple
@@ -17,7 +18,6 @@ from apx.admission.bodies import is_json_type, read_json
 from apx.admission.departures import Departure, departure_of, schema_departures
 from apx.admission.parameters import readings
 from apx.catalog.openapi.compile import (
-    NotCompiled,
     Ready,
     ReadyBody,
     ReadyOperation,
@@ -73,14 +73,14 @@ def contract_of(release: Release) -> Contract | None:
         return None
     try:
         operations = read_operations(
-            msgspec.json.decode(release.openapi),
+            json.loads(release.openapi),
             spec.base_path,
             spec.routes,
             lambda _, __, message: wrong.append(message),
             lambda _, __, ___, message: wrong.append(message),
         )
         ready = compile_operations(operations)
-    except (msgspec.MsgspecError, NotCompiled) as error:
+    except (ValueError, RecursionError) as error:
         wrong.append(str(error))
     if wrong:
         raise ReleaseRejected(f"{short(release.digest)}: the OpenAPI document: {wrong[0]}")

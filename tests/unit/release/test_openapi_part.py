@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -63,6 +64,6 @@ async def test_a_damaged_document_is_rejected(bench: Bench) -> None:
     ],
 )
 def test_requests_that_are_newly_held_against_a_document_are_told(
-    before: dict[str, str], after: dict[str, str], line: str
+    before: dict[str, Any], after: dict[str, Any], line: str
 ) -> None:
     assert said(release(**before), release(**after)) == [line]
