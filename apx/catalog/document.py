@@ -31,6 +31,7 @@ class Bounds(NamedTuple):
 
 
 GITOPS = Bounds()
+_LONGEST_WHOLE = 30
 
 # What YAML 1.2 forbids, and what only YAML 1.1 takes for the end of a line: an editor would count other lines.
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
@@ -199,7 +200,8 @@ class _Composer:
             value = resolve_plain(event.value)
         except NumberRefused as refused:
             if self._bounds.loose:
-                return event.value
+                whole = refused.code == "number-too-large" and len(event.value) <= _LONGEST_WHOLE
+                return int(event.value) if whole else event.value
             _refuse(event, refused.code, str(refused))
         if value is None:
             self.has_null = True

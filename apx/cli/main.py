@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from apx.cli import audit, cost, key, org, policy, release, requests, rollout, token
+from apx.cli import audit, cost, key, org, policy, product, release, requests, rollout, token
 from apx.cli.output import write_anything
 from apx.cli.status import status
 from apx.cli.validate import validate
@@ -18,6 +18,7 @@ app = typer.Typer(
 )
 app.command()(validate)
 app.add_typer(policy.app, name="policy")
+app.add_typer(product.app, name="product")
 app.add_typer(release.app, name="release")
 app.add_typer(rollout.app, name="rollout")
 app.command()(rollout.rollback)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path as FilePath
-
-import msgspec
 
 from apx.catalog.document import Document
 from apx.catalog.findings import Findings
@@ -38,7 +37,7 @@ def check_openapi(
     checked = _Checked(findings, spec, document)
     if checked.mistakes:
         return None, checked.mistakes
-    return msgspec.json.encode(document.value), []
+    return json.dumps(document.value, ensure_ascii=False, separators=(",", ":")).encode(), []
 
 
 class _Checked:

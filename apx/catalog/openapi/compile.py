@@ -8,6 +8,7 @@ the library would otherwise write out the errors of every branch, which a hostil
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -101,7 +102,7 @@ class _Compiler:
     """Compiles each schema once, however many operations share it."""
 
     def __init__(self) -> None:
-        self._known: dict[bytes, Ready] = {}
+        self._known: dict[str, Ready] = {}
 
     def operation(self, operation: Operation) -> ReadyOperation:
         body = operation.body
@@ -113,7 +114,7 @@ class _Compiler:
         )
 
     def _ready(self, bundle: Bundle) -> Ready:
-        key = msgspec.json.encode(bundle.schema)
+        key = json.dumps(bundle.schema)
         if key not in self._known:
             self._known[key] = Ready(bundle)
         return self._known[key]

@@ -9,8 +9,8 @@ from typing import Any
 from apx.catalog.document import Bounds, Document, compose
 from apx.catalog.mistakes import Mistake, show
 
-MOST_BYTES = 4 * 1_048_576
-BOUNDS = Bounds(deepest=64, most_nodes=200_000, loose=True)
+MOST_BYTES = 8 * 1_048_576
+BOUNDS = Bounds(deepest=64, most_nodes=400_000, loose=True)
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 
@@ -30,7 +30,7 @@ def read_openapi(file: str, raw: bytes) -> tuple[Document | None, list[Mistake]]
 
 def _read_json(file: str, text: str) -> tuple[Document | None, list[Mistake]]:
     try:
-        value = json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant)
+        value = json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant, parse_float=_finite)
     except json.JSONDecodeError as error:
         message = f"this is not JSON: {error.msg}"
         return None, [Mistake(file, error.lineno, error.colno, "json-syntax", f"{message}: correct it")]
@@ -59,6 +59,13 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(names) != len(pairs):
         raise ValueError("a name stands twice in one object")
     return names
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if number in (float("inf"), float("-inf")):
+        raise ValueError(f"{show(text)} is out of range")
+    return number
 
 
 def _no_constant(name: str) -> Any:

@@ -136,7 +136,7 @@ class _Reader:
         self, paths: dict[str, Any], base_path: str, routes: Sequence[Route], lack: Lack
     ) -> Iterator[tuple[tuple[str, str], Operation]]:
         under = paths_under(paths, base_path)
-        shapes = {shape(path): path for path in under}
+        shapes = {shape(path): path for path in sorted(under, reverse=True)}  # of several alike, the first
         for index, route in enumerate(routes):
             known = shapes.get(shape(route.path))
             if known is None:

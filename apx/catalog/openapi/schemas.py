@@ -26,6 +26,8 @@ Tell = Callable[[Path, str, str], None]
 """Takes the place in the document, the mistake's code, and the message with its way out."""
 
 MOST_WORK = 2000
+_COMPARED = 20
+"""What comparing a value with a whole object costs, in looks at a value."""
 _LONGEST_CHAIN = 100
 _READ_ONLY_HOPS = 10
 
@@ -232,7 +234,7 @@ class _Translator:
         if name == "pattern" and not self._takes(part, (*path, name)):
             return
         if name == "enum" and not all(isinstance(one, str) for one in part):
-            group.cost += len(part)
+            group.cost += sum(_COMPARED if isinstance(one, (dict, list)) else 1 for one in part)
         made[name] = part
 
     def _takes(self, pattern: str, path: Path) -> bool:

@@ -311,7 +311,7 @@ def test_alternatives_that_recur_do_not_multiply(keyword: str) -> None:
         ({"items": {"pattern": "^(a+)+$"}}, b'["' + b"a" * 500_000 + b'b"]'),
         ({"propertyNames": {"maxLength": 3}}, b"{" + b",".join(b'"k%d":1' % n for n in range(80_000)) + b"}"),
         ({"additionalProperties": False}, b"{" + b",".join(b'"k%d":1' % n for n in range(80_000)) + b"}"),
-        ({"items": {"enum": [{"v": n} for n in range(1_000)]}}, b"[" + b'{"v":999},' * 90_000 + b"1]"),
+        ({"items": {"enum": [{"v": n} for n in range(90)]}}, b"[" + b'{"v":89},' * 90_000 + b"1]"),
     ],
 )
 def test_a_hostile_body_is_answered_in_bounded_time(schema: Any, body: bytes) -> None:

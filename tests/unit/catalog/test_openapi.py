@@ -33,10 +33,12 @@ def test_json_is_read_as_yaml_is() -> None:
 
 
 def test_other_peoples_yaml_is_taken() -> None:
-    read, mistakes = read_openapi("openapi.yaml", b"openapi: 3.0\nx: {200: 010, 1e400: 99999999999999999999}\n")
+    read, mistakes = read_openapi(
+        "openapi.yaml", b"openapi: 3.0\nx: {200: 010, 1e400: 1e400, big: 99999999999999999999}\n"
+    )
     assert mistakes == []
     assert read is not None
-    assert read.value["x"] == {"200": "010", "1e400": "99999999999999999999"}
+    assert read.value["x"] == {"200": "010", "1e400": "1e400", "big": 99999999999999999999}
 
 
 @pytest.mark.parametrize("text", ["x: [{}]", '{{"x": [{}]}}'])
@@ -49,7 +51,7 @@ def test_the_size_is_bounded(tmp_path: Path) -> None:
     root = lay_out("openapi-second-file", tmp_path)
     (root / "products/orders/other.yaml").unlink()
     with (root / "products/orders/openapi.yaml").open("a") as file:
-        file.write("# " + "x" * 4 * 1_048_576)
+        file.write("# " + "x" * 8 * 1_048_576)
     assert [mistake.code for mistake in find_mistakes(root)[1]] == ["openapi-unreadable"]
 
 
@@ -150,3 +152,16 @@ def test_each_kind_of_mistake_has_its_tree() -> None:
         *("openapi-pattern", "openapi-mode-alone", "openapi-route-missing", "openapi-method-missing"),
         *("openapi-ref-remote", "openapi-ref-unknown", "openapi-ref-cycle", "openapi-too-much-work"),
     }
+
+
+def test_bounds_over_64_bits_are_kept(tmp_path: Path) -> None:
+    root = lay_out("openapi-second-file", tmp_path)
+    (root / "products/orders/other.yaml").unlink()
+    file = root / "products/orders/openapi.yaml"
+    file.write_text(file.read_text().replace("type: integer", "type: integer, maximum: 18446744073709551616"))
+    assert b"18446744073709551616" in (load_catalog(root).products["orders"].openapi or b"")
+
+
+def test_numbers_that_no_double_holds_are_refused() -> None:
+    _, mistakes = read_openapi("openapi.json", b'{"openapi": "3.1.0", "x": 1e999}')
+    assert [mistake.code for mistake in mistakes] == ["json-syntax"]
