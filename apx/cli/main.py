@@ -10,6 +10,7 @@ import typer
 from apx.cli import key, policy, release, requests, rollout, token
 from apx.cli.output import write_anything
 from apx.cli.status import status
+from apx.cli.usage import usage
 from apx.cli.validate import validate
 from apx.errors import ApxError
 
@@ -22,6 +23,7 @@ app.add_typer(release.app, name="release")
 app.add_typer(rollout.app, name="rollout")
 app.command()(rollout.rollback)
 app.command()(status)
+app.command()(usage)
 app.add_typer(key.app, name="key")
 app.add_typer(token.app, name="token")
 app.add_typer(requests.app, name="requests")

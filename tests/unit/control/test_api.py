@@ -15,6 +15,7 @@ from apx.admission.keys import KeyRecord, sha256_of
 from apx.admission.operators import Operators, Role
 from apx.backends.files.blobs import FileBlobs
 from apx.backends.files.releases import FileReleaseStore
+from apx.backends.files.usage import UsageFiles
 from apx.backends.memory.bus import MemoryBus
 from apx.backends.memory.counts import MemoryCounts
 from apx.backends.memory.keys import MemoryKeys
@@ -34,6 +35,7 @@ from apx.rollout.active import Snapshot
 from apx.rollout.budget import Budget
 from apx.rollout.objectives import DayObjectives, Fallback, Objectives
 from apx.telemetry.spans import SpanFile
+from apx.usage.collect import Collecting, Collector
 from services.control import app as control_app
 from services.control.access import Access
 from tests.unit.release.examples import TRUSTED, WASM, manifest, stored
@@ -87,10 +89,11 @@ class Office:
             leases=MemoryLeases(clock),
         )
         spans = SpanFile(folder / "spans.jsonl")
+        self.usage = Collecting(Collector(self.bus.usage, UsageFiles(folder / "usage")), UsageFiles(folder / "usage"))
         self.operators = Operators(b"o" * 32, clock)
         self.clock, self.counts = clock, backends.counts
         access = Access(self.operators, TOKEN)
-        more = control_app.Office(receipts=Receipts([b"r" * 32], "us"), clock=clock)
+        more = control_app.Office(receipts=Receipts([b"r" * 32], "us"), clock=clock, usage=self.usage)
         self.app: FastAPI = control_app.create_app(backends, Loader(releases, TRUSTED), spans, access, more)
 
     def token(self, role: Role, subject: str = "somebody") -> str:
