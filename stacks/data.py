@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from cdktf_cdktf_provider_google.bigquery_table_iam_member import BigqueryTableIamMember
 from cdktf_cdktf_provider_google.project_iam_member import ProjectIamMember, ProjectIamMemberCondition
 from cdktf_cdktf_provider_google.secret_manager_secret import (
     SecretManagerSecret,
@@ -52,6 +53,7 @@ class Data(ApxStack):
         self.valkeys = {region.name: valkey(self, region, network, keys[region.name]) for region in regions}
         self.secrets = {name: self._secret(name, encryption) for name in names.SECRETS}
         self.usage = usage_table(self, keys[environment.home.name])
+        self._grant_usage("control")
         for workload, role in DATABASE_ROLES.items():
             self._grant_valkey(workload)
             for region in regions:
@@ -109,6 +111,25 @@ class Data(ApxStack):
             project=self.environment.project,
             role=VALKEY_ROLE,
             member=self._identity.accounts[workload].member,
+        )
+
+    def _grant_usage(self, workload: str) -> None:
+        """Let a workload ask the table of usage: read it, and run what it asks."""
+        member = self._identity.accounts[workload].member
+        BigqueryTableIamMember(
+            self,
+            f"usage-{workload}",
+            dataset_id=self.usage.dataset_id,
+            table_id=self.usage.table_id,
+            role="roles/bigquery.dataViewer",
+            member=member,
+        )
+        ProjectIamMember(
+            self,
+            f"usage-jobs-{workload}",
+            project=self.environment.project,
+            role="roles/bigquery.jobUser",
+            member=member,
         )
 
 

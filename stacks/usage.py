@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
-import msgspec
 from cdktf import TerraformResourceLifecycle
 from cdktf_cdktf_provider_google.bigquery_dataset import (
     BigqueryDataset,
@@ -18,40 +18,24 @@ from cdktf_cdktf_provider_google.bigquery_table import (
 )
 from cdktf_cdktf_provider_google.kms_crypto_key import KmsCryptoKey
 
+from apx.backends.gcp.names import USAGE_DATASET, USAGE_TABLE
+from apx.usage.events import COLUMNS, Column, Kind
 from stacks.stack import ApxStack, suppress
 
-DATASET, TABLE = "apx_usage", "usage"
-
-
-class Column(msgspec.Struct, frozen=True):
-    """One field of an event: its types in Avro and in BigQuery, and what it says."""
-
-    name: str
-    avro: str | dict[str, str]
-    bigquery: str
-    says: str
-
-
-COLUMNS = (
-    Column("at", {"type": "long", "logicalType": "timestamp-micros"}, "TIMESTAMP", "When the request ended."),
-    Column("request", "string", "STRING", "The request's id: an event that came twice has it twice."),
-    Column("org", "string", "STRING", "Whose it was."),
-    Column("product", "string", "STRING", "What was called."),
-    Column("plan", "string", "STRING", "Under which plan."),
-    Column("release", "string", "STRING", "The digest of the release that admitted it."),
-    Column("outcome", "string", "STRING", "succeeded, failed, expired, cancelled or denied."),
-    Column("cost", "double", "FLOAT", "What the policy's decision counts it as."),
-    Column("request_bytes", "long", "INTEGER", "Size of the body that came."),
-    Column("response_bytes", "long", "INTEGER", "Size of the body that went."),
-)
-"""No body, no key and no address: what an org did stays in its region."""
+TYPES: Mapping[Kind, tuple[str | dict[str, str], str]] = {
+    "string": ("string", "STRING"),
+    "int64": ("long", "INTEGER"),
+    "float64": ("double", "FLOAT"),
+    "timestamp": ({"type": "long", "logicalType": "timestamp-micros"}, "TIMESTAMP"),
+}
+"""What a field of an event is in Avro, and in BigQuery."""
 METADATA = (("subscription_name", "STRING"), ("message_id", "STRING"), ("publish_time", "TIMESTAMP"))
 """Columns that Pub/Sub fills, with `attributes`: https://cloud.google.com/pubsub/docs/bigquery"""
 
 
 def avro_schema() -> str:
     """Return the schema of the events that are published, as JSON of Avro."""
-    fields = [{"name": column.name, "type": column.avro, "doc": column.says} for column in COLUMNS]
+    fields = [{"name": one.name, "type": _avro(one), "doc": one.says} for one in COLUMNS]
     return json.dumps({"type": "record", "name": "Usage", "namespace": "apx", "fields": fields})
 
 
@@ -61,7 +45,7 @@ def usage_table(stack: ApxStack, key: KmsCryptoKey) -> BigqueryTable:
     dataset = BigqueryDataset(
         stack,
         "usage",
-        dataset_id=DATASET,
+        dataset_id=USAGE_DATASET,
         location=stack.environment.home.name,
         description="Who used what",
         default_encryption_configuration=BigqueryDatasetDefaultEncryptionConfiguration(kms_key_name=key.id),
@@ -72,9 +56,9 @@ def usage_table(stack: ApxStack, key: KmsCryptoKey) -> BigqueryTable:
         stack,
         "usage-table",
         dataset_id=dataset.dataset_id,
-        table_id=TABLE,
+        table_id=USAGE_TABLE,
         schema=json.dumps(_columns()),
-        time_partitioning=BigqueryTableTimePartitioning(type="DAY", field="at"),
+        time_partitioning=BigqueryTableTimePartitioning(type="DAY", field="finished_at"),
         clustering=["org", "product"],
         encryption_configuration=BigqueryTableEncryptionConfiguration(kms_key_name=key.id),
         deletion_protection=protected,
@@ -84,9 +68,19 @@ def usage_table(stack: ApxStack, key: KmsCryptoKey) -> BigqueryTable:
     return table
 
 
+def _avro(column: Column) -> Any:
+    avro, _ = TYPES[column.kind]
+    return ["null", avro] if column.nullable else avro
+
+
 def _columns() -> list[dict[str, Any]]:
     said = [
-        {"name": column.name, "type": column.bigquery, "mode": "REQUIRED", "description": column.says}
+        {
+            "name": column.name,
+            "type": TYPES[column.kind][1],
+            "mode": "NULLABLE" if column.nullable else "REQUIRED",
+            "description": column.says,
+        }
         for column in COLUMNS
     ]
     filled = [{"name": name, "type": kind, "mode": "NULLABLE"} for name, kind in (*METADATA, ("attributes", "JSON"))]

@@ -34,6 +34,7 @@ from apx.bootstrap.stores import (
     signer,
     trusted,
 )
+from apx.bootstrap.usage import Usage, usage
 from apx.catalog.model import ProductSpec
 from apx.clock import Clock, SystemClock
 from apx.policy.evaluate import Evaluator
@@ -55,7 +56,7 @@ from apx.rollout.follow import Follower
 from apx.rollout.testers import ArmTokens
 from apx.settings import GitSettings, Settings
 
-__all__ = ["Backends", "backends", "git_host", "key_folder", "release_store", "signer"]
+__all__ = ["Backends", "Usage", "backends", "git_host", "key_folder", "release_store", "signer", "usage"]
 
 T = TypeVar("T")
 CLOCK: Clock = SystemClock()

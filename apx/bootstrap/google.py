@@ -27,6 +27,7 @@ from apx.backends.gcp.releases import GcsReleaseStore
 from apx.backends.gcp.results import JournaledResults
 from apx.backends.gcp.rollouts import FirestoreRollouts
 from apx.backends.gcp.signing import open_signer
+from apx.backends.gcp.usage import PubSubUsage
 from apx.backends.valkey.bus import ValkeyBus
 from apx.backends.valkey.connection import connect
 from apx.backends.valkey.counts import ValkeyCounts
@@ -62,7 +63,8 @@ async def backends(settings: Settings, lease_s: float) -> AsyncIterator[Backends
         documents = Documents(store, SystemClock())
         cache = ValkeyResults(client, notices=notices, journaled=True)
         results = JournaledResults(cache, documents)
-        bus = JournaledBus(lanes, Journal(clients, project, region), documents, results)
+        usage = PubSubUsage(clients, project, region)
+        bus = JournaledBus(lanes, Journal(clients, project, region), documents, results, usage)
         try:
             yield Backends(
                 keys=FirestoreKeys(store),
@@ -133,6 +135,7 @@ async def furnish(settings: Settings, catalog: Catalog) -> None:
         for name, product in catalog.products.items():
             if product.spec.mode == "async":
                 await journal.create(name)
+        await PubSubUsage(clients, project, region).create()
     await _warm(settings)
 
 

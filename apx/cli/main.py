@@ -10,6 +10,7 @@ import typer
 from apx.cli import audit, cost, key, org, policy, product, release, requests, rollout, token
 from apx.cli.output import write_anything
 from apx.cli.status import status
+from apx.cli.usage import usage
 from apx.cli.validate import validate
 from apx.errors import ApxError
 
@@ -24,6 +25,7 @@ app.add_typer(rollout.app, name="rollout")
 app.command()(rollout.rollback)
 app.command()(status)
 app.add_typer(cost.app, name="cost")
+app.command()(usage)
 app.add_typer(key.app, name="key")
 app.add_typer(org.app, name="org")
 app.add_typer(token.app, name="token")

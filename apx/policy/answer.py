@@ -40,6 +40,7 @@ class _Answer(msgspec.Struct, forbid_unknown_fields=True):
     detail: Annotated[str, msgspec.Meta(max_length=1_024)] = ""
     headers: dict[str, str] = {}
     cost: Annotated[float, msgspec.Meta(ge=0.0, le=1e9)] = 1.0
+    cost_usd: Annotated[float, msgspec.Meta(ge=0.0, le=1e9)] | None = None
 
 
 class _Entry(msgspec.Struct, forbid_unknown_fields=True):
@@ -65,7 +66,12 @@ def read_answer(result_set: bytes) -> Decision:
     if answer.headers:
         _check_headers(answer.headers)
     return Decision(
-        allow=answer.allow, reason=answer.reason, detail=answer.detail, headers=answer.headers, cost=answer.cost
+        allow=answer.allow,
+        reason=answer.reason,
+        detail=answer.detail,
+        headers=answer.headers,
+        cost=answer.cost,
+        cost_usd=answer.cost_usd,
     )
 
 

@@ -50,6 +50,11 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     idempotency_ttl_s: int = 86_400
     backlog: int = 10_000
     """Most requests of this org and product that may wait."""
+    plan: str = ""
+    cost: float = 1.0
+    """What the policy's decision counts the request as."""
+    cost_usd: float | None = None
+    """What the policy's decision says that it costs, if it says so."""
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):

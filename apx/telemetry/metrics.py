@@ -250,6 +250,13 @@ LANES_WAITING = Gauge(
     "apx_lanes_waiting_requests", "Requests that wait or run, over all lanes.", (PRODUCT,), registry=REGISTRY
 )
 
+USAGE_COLLECTED = Counter(
+    "apx_usage_collected_events_total", "Usage events that were moved from the log to files.", registry=REGISTRY
+)
+USAGE_FAILURES = Counter(
+    "apx_usage_collect_failures_total", "Times that usage could not be moved; it waits.", registry=REGISTRY
+)
+
 # -- the process itself ------------------------------------------------------------------------------------------------
 
 EVENT_LOOP_LAG = Gauge(

@@ -50,7 +50,7 @@ def _addresses(text: str) -> list[str]:
 
 async def serve(settings: ControlSettings) -> None:
     """Serve the control API."""
-    async with bootstrap.backends(settings) as backends:
+    async with bootstrap.backends(settings) as backends, bootstrap.usage(settings) as usage:
         app = create_app(
             backends,
             bootstrap.loader(settings),
@@ -60,6 +60,7 @@ async def serve(settings: ControlSettings) -> None:
                 receipts=bootstrap.receipts(settings, settings.region),
                 clock=bootstrap.CLOCK,
                 seals=bootstrap.seals(settings),
+                usage=usage.totals,
             ),
         )
         config = uvicorn.Config(
@@ -76,6 +77,8 @@ async def serve(settings: ControlSettings) -> None:
         beside = [asyncio.create_task(watch_lanes(backends.bus)), asyncio.create_task(sealer.run())]
         if settings.backends == "local":  # a bucket clears itself, and nobody who serves may delete from it
             beside.append(asyncio.create_task(clear_blobs(backends.blobs)))
+        if usage.collector is not None:
+            beside.append(asyncio.create_task(usage.collector.run()))
         # Once it has stopped, uvicorn raises the signal that stopped it again; the default would end the process there.
         signal.signal(signal.SIGTERM, lambda *_: None)
         try:

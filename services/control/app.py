@@ -22,12 +22,14 @@ from apx.requests.replay import replay_letters
 from apx.rollout.activate import activate
 from apx.telemetry import metrics
 from apx.telemetry.spans import MAX_BODY_BYTES, SpanFile, SpansRefused
+from apx.usage.questions import UsageTotals
 from services.control.access import Access
 from services.control.audit import audit
 from services.control.keys import keys
 from services.control.orgs import orgs
 from services.control.problems import ANSWERS, answer_with_problems
 from services.control.rollouts import rollouts
+from services.control.usage import usage
 
 
 class Office(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,6 +38,7 @@ class Office(msgspec.Struct, frozen=True, kw_only=True):
     receipts: Receipts
     clock: Clock
     seals: Seals
+    usage: UsageTotals
 
 
 class Activation(BaseModel):
@@ -65,6 +68,7 @@ def create_app(backends: Backends, loader: Loader, spans: SpanFile, access: Acce
         orgs(backends, access, office.clock),
         audit(backends, office.seals),
         _requests(backends, access, office),
+        usage(office.usage, office.clock),
         _traces(spans),
     ):
         app.include_router(router, prefix="/api/v1", dependencies=guard, responses=ANSWERS)

@@ -98,6 +98,9 @@ class Acceptor:
             # As long as the request or its result may live, so that no repeat runs beside it; a day at least.
             idempotency_ttl_s=int(max(spec.async_.deadline_s + spec.async_.retention_s, 86_400)),
             backlog=spec.async_.backlog,
+            plan=admitted.plan,
+            cost=admitted.decision.cost,
+            cost_usd=admitted.decision.cost_usd,
         )
 
 

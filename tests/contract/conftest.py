@@ -27,14 +27,17 @@ from apx.backends.gcp.documents import Documents
 from apx.backends.gcp.journal import Journal
 from apx.backends.gcp.objects import open_bucket
 from apx.backends.gcp.results import JournaledResults
+from apx.backends.gcp.usage import PubSubUsage
 from apx.backends.memory.bus import MemoryBus
 from apx.backends.memory.results import MemoryResults
 from apx.backends.valkey.bus import ValkeyBus
 from apx.backends.valkey.connection import connect
 from apx.backends.valkey.results import ValkeyResults
 from apx.backends.valkey.server import server_command
+from apx.backends.valkey.usage import ValkeyUsage
 from apx.clock import SystemClock
 from apx.requests.ports import Bus, ResultStore
+from apx.usage.events import UsageLog
 
 LEASE_S = 0.4
 
@@ -213,6 +216,7 @@ class Ports(msgspec.Struct, frozen=True):
     results: ResultStore
     another: Callable[[], Bus]
     """Another process's bus on the same store."""
+    usage: UsageLog
 
 
 @asynccontextmanager
@@ -224,7 +228,7 @@ async def valkey_ports(client: Valkey) -> AsyncIterator[Ports]:
         return opened[-1]
 
     results = ValkeyResults(client)
-    yield Ports(bus=another(), results=results, another=another)
+    yield Ports(bus=another(), results=results, another=another, usage=ValkeyUsage(client))
     await results.aclose()
     for bus in opened:
         await bus.aclose()
@@ -238,6 +242,7 @@ class Google(msgspec.Struct, frozen=True):
     journal: Journal
     documents: Documents
     results: JournaledResults
+    usage: PubSubUsage
     another: Callable[[], JournaledBus]
 
 
@@ -250,15 +255,17 @@ async def on_google(client: Valkey, *, recovery_s: float = 0.0) -> AsyncIterator
         journal = Journal(clients, project, "here")
         for product in ("orders", "other", "tickets"):
             await journal.create(product)
+        usage = PubSubUsage(clients, project, "here")
+        await usage.create()
         lanes = ValkeyBus(client, journaled=True, recovery_s=recovery_s)
         results = JournaledResults(ValkeyResults(client, journaled=True), documents)
 
         def another() -> JournaledBus:
             lanes = ValkeyBus(client, lease_s=LEASE_S, idle_s=0.05, journaled=True, recovery_s=recovery_s)
-            opened.append(JournaledBus(lanes, journal, documents, results, look_every_s=0.05))
+            opened.append(JournaledBus(lanes, journal, documents, results, usage, look_every_s=0.05))
             return opened[-1]
 
-        yield Google(project, lanes, journal, documents, results, another)
+        yield Google(project, lanes, journal, documents, results, usage, another)
         await results.aclose()
         for bus in opened:
             await bus.aclose()
@@ -269,7 +276,7 @@ async def on_google(client: Valkey, *, recovery_s: float = 0.0) -> AsyncIterator
 @asynccontextmanager
 async def google_ports(client: Valkey) -> AsyncIterator[Ports]:
     async with on_google(client) as google:
-        yield Ports(bus=google.another(), results=google.results, another=google.another)
+        yield Ports(bus=google.another(), results=google.results, another=google.another, usage=google.usage)
 
 
 @pytest.fixture(params=["memory", "valkey", "google"])
@@ -277,7 +284,7 @@ async def ports(request: pytest.FixtureRequest) -> AsyncIterator[Ports]:
     if request.param == "memory":
         results = MemoryResults(SystemClock())
         bus = MemoryBus(results, SystemClock(), lease_s=LEASE_S, idle_s=0.05)
-        yield Ports(bus=bus, results=results, another=lambda: bus)
+        yield Ports(bus=bus, results=results, another=lambda: bus, usage=bus.usage)
         return
     if request.param == "google":
         for emulator in ("firestore_emulator", "pubsub_emulator"):

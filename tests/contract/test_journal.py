@@ -160,7 +160,7 @@ class TestJournal:
     async def test_an_entry_stays_until_its_request_has_a_result(self, google: Google, bus: JournaledBus) -> None:
         sent = envelope()
         await bus.publish(sent)
-        holder = Holder("orders", google.lanes, google.journal, google.documents)
+        holder = Holder("orders", google.lanes, google.journal, google.documents, google.usage)
         holder.hold(await google.journal.read("orders"))
         await holder.look()
         await holder.aclose()
@@ -180,14 +180,14 @@ class TestJournal:
         await bus.publish(sent)
         await google.results.put_if_absent(result(sent, "cancelled"))
         await valkey.flushall()
-        holder = Holder("orders", google.lanes, google.journal, google.documents)
+        holder = Holder("orders", google.lanes, google.journal, google.documents, google.usage)
         holder.hold(await google.journal.read("orders"))
         await holder.look()
         assert await google.lanes.depth() == {}
 
     async def test_what_a_process_holds_comes_to_others_when_it_stops(self, google: Google, bus: JournaledBus) -> None:
         await bus.publish(envelope())
-        holder = Holder("orders", google.lanes, google.journal, google.documents)
+        holder = Holder("orders", google.lanes, google.journal, google.documents, google.usage)
         holder.start(0.05)
 
         async def held() -> bool:
@@ -221,7 +221,7 @@ class TestJournal:
         monkeypatch.setenv(emulators.PUBSUB, "127.0.0.1:1")
         async with pubsub.connect("here") as nobody:
             journal = Journal(nobody, google.project, "here")
-            lost = JournaledBus(google.lanes, journal, google.documents, google.results)
+            lost = JournaledBus(google.lanes, journal, google.documents, google.results, google.usage)
             began = time.monotonic()
             with pytest.raises(Unavailable, match="writing to the journal of orders"):
                 await lost.publish(envelope())

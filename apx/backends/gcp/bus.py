@@ -16,10 +16,12 @@ from apx.backends.gcp.documents import Documents, Recorded
 from apx.backends.gcp.journal import Journal
 from apx.backends.gcp.recovery import LOOK_EVERY_S, Recovery
 from apx.backends.gcp.results import JournaledResults
+from apx.backends.gcp.usage import PubSubUsage
 from apx.backends.valkey.bus import Origin, ValkeyBus
 from apx.errors import Unavailable
 from apx.requests.model import DeadLetter, Delivery, Envelope, Result
 from apx.requests.ports import ProductBounds, Published, Settled, Settlement
+from apx.usage.events import UsageEvent, accepted, event_of
 
 SETTLED_S = 60.0
 """A request whose record is younger than this may still be on its way: who repeats it makes sure that it is kept."""
@@ -34,6 +36,7 @@ class JournaledBus:
         journal: Journal,
         documents: Documents,
         results: JournaledResults,
+        usage: PubSubUsage,
         *,
         look_every_s: float = LOOK_EVERY_S,
     ) -> None:
@@ -42,7 +45,8 @@ class JournaledBus:
         self._journal = journal
         self._documents = documents
         self._results = results
-        self._recovery = Recovery(lanes, journal, documents, look_every_s=look_every_s)
+        self._usage = usage
+        self._recovery = Recovery(lanes, journal, documents, usage, look_every_s=look_every_s)
 
     async def publish(self, envelope: Envelope) -> Published:
         """Queue one request; it is in the journal when this returns. Raises `Unavailable`, `Unsupported`."""
@@ -61,15 +65,17 @@ class JournaledBus:
         return await self._lanes.receive(worker, products, room)
 
     async def settle(self, settlements: Sequence[Settlement]) -> list[Settled]:
-        """Write results where they stay, then hand the lanes on.
+        """Write results where they stay, tell the usage of them, then hand the lanes on.
 
         A stale worker is seen by its fence before anything is written. Should the lane pass on just then, the result
-        that was created first stands, and the other attempt's does not count.
+        that was created first stands, and the other attempt's does not count. What the lanes hear of as settled was
+        told: who dies before leaves an entry in the journal that the lanes do not know as settled.
         """
         ended = [one for one in settlements if one.result is not None]
         held = await self._lanes.extend([one.delivery for one in ended])
         live = [one for one, ours in zip(ended, held, strict=True) if ours]
         standing = await asyncio.gather(*(self._conclude(one) for one in live))
+        await self._usage.tell([_event(one, result) for one, result in zip(live, standing, strict=True)])
         found = {id(one): result for one, result in zip(live, standing, strict=True)}
         settled = await self._lanes.settle([_dealt(one, found.get(id(one))) for one in settlements])
         return [
@@ -145,6 +151,10 @@ class JournaledBus:
 def _dealt(settlement: Settlement, standing: Result | None) -> Settlement:
     """Return what the lanes are told: the result that stands, and nothing that they would have to keep."""
     return msgspec.structs.replace(settlement, result=standing or settlement.result, dead_letter=None)
+
+
+def _event(settlement: Settlement, result: Result) -> UsageEvent:
+    return event_of(accepted(settlement.delivery.envelope), result)
 
 
 def _letter(settlement: Settlement, result: Result) -> DeadLetter:

@@ -27,6 +27,10 @@ BODIES = "bodies/"
 """What the names of large bodies begin with; those of releases do not."""
 
 
+USAGE_DATASET, USAGE_TABLE = "apx_usage", "usage"
+"""The table of usage events in the home region, of all regions."""
+
+
 def secret(name: str) -> str:
     """Return the secret of Secret Manager behind one of `SECRETS`."""
     return f"apx-{name}"

@@ -1,5 +1,7 @@
 """Reading the journal: what has a result is closed, what the lanes have lost is dealt out again.
 
+An entry is closed only when the usage of its request was told: by who settled it, which the lanes know, else here.
+
 Each process that takes deliveries reads along, and Pub/Sub shares the entries out among them. An entry is held from its
 reading to its result and looked at every second, so that what the lanes lose comes back within that; a process that
 dies leaves its entries to the others after `ACK_DEADLINE_S`.
@@ -15,10 +17,12 @@ import structlog
 
 from apx.backends.gcp.documents import Documents
 from apx.backends.gcp.journal import ACK_DEADLINE_S, MOST_ENTRIES, Entry, Journal
+from apx.backends.gcp.usage import PubSubUsage
 from apx.backends.valkey.bus import ValkeyBus
 from apx.backends.valkey.notices import end
 from apx.errors import ApxError, Misconfigured
 from apx.telemetry import metrics
+from apx.usage.events import accepted, event_of
 
 LOOK_EVERY_S = 1.0
 MOST_HELD = 10_000
@@ -33,18 +37,25 @@ class Recovery:
     """Reads the journals of the products that it was shown, in the background."""
 
     def __init__(
-        self, lanes: ValkeyBus, journal: Journal, documents: Documents, *, look_every_s: float = LOOK_EVERY_S
+        self,
+        lanes: ValkeyBus,
+        journal: Journal,
+        documents: Documents,
+        usage: PubSubUsage,
+        *,
+        look_every_s: float = LOOK_EVERY_S,
     ) -> None:
         self._lanes = lanes
         self._journal = journal
         self._documents = documents
+        self._usage = usage
         self._look_every_s = look_every_s
         self._holders: dict[str, Holder] = {}
 
     def watch(self, products: Sequence[str]) -> None:
         """Read the journals of these products too from now on."""
         for product in set(products) - self._holders.keys():
-            holder = Holder(product, self._lanes, self._journal, self._documents)
+            holder = Holder(product, self._lanes, self._journal, self._documents, self._usage)
             self._holders[product] = holder
             holder.start(self._look_every_s)
 
@@ -57,11 +68,14 @@ class Recovery:
 class Holder:
     """The entries of one product that this process holds."""
 
-    def __init__(self, product: str, lanes: ValkeyBus, journal: Journal, documents: Documents) -> None:
+    def __init__(
+        self, product: str, lanes: ValkeyBus, journal: Journal, documents: Documents, usage: PubSubUsage
+    ) -> None:
         self._product = product
         self._lanes = lanes
         self._journal = journal
         self._documents = documents
+        self._usage = usage
         self._held: dict[str, Entry] = {}
         self._extended = 0.0
         self._looking = asyncio.Lock()
@@ -130,11 +144,16 @@ class Holder:
 
     async def _look_at(self, entries: Sequence[Entry]) -> None:
         known = await self._lanes.known([entry.envelope for entry in entries])
-        ended = [entry for entry, state in zip(entries, known, strict=True) if state == "concluded"]
+        ended = [entry for entry, state in zip(entries, known, strict=True) if state == "settled"]
+        unsure = [entry for entry, state in zip(entries, known, strict=True) if state in ("no", "concluded")]
+        results = await self._documents.results([entry.envelope.id for entry in unsure]) if unsure else []
+        found = [(entry, result) for entry, result in zip(unsure, results, strict=True) if result is not None]
         lost = [entry for entry, state in zip(entries, known, strict=True) if state == "no"]
-        results = await self._documents.results([entry.envelope.id for entry in lost]) if lost else []
-        ended += [entry for entry, result in zip(lost, results, strict=True) if result is not None]
-        await self._deal([entry for entry, result in zip(lost, results, strict=True) if result is None])
+        with_result = {entry.message_id for entry, _ in found}
+        await self._deal([entry for entry in lost if entry.message_id not in with_result])
+        await self._usage.tell([event_of(accepted(entry.envelope), result) for entry, result in found])
+        # Also what the lanes know as ended and whose document is past its time: nothing is left to tell of it.
+        ended += [entry for entry in unsure if entry.message_id in with_result or entry not in lost]
         await self._journal.close(self._product, ended)
         for entry in ended:
             del self._held[entry.message_id]

@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import TypeAlias
 
 from apx.backends.memory.results import MemoryResults
+from apx.backends.memory.usage import MemoryUsage
 from apx.clock import Clock
 from apx.requests.model import DeadLetter, Delivery, Envelope, Problem, Progress, Result
 from apx.requests.ports import ProductBounds, Published, Settled, Settlement
@@ -42,6 +43,7 @@ class MemoryBus:
 
     def __init__(self, results: MemoryResults, clock: Clock, *, lease_s: float = 30.0, idle_s: float = 1.0) -> None:
         """Write results into `results`; leases and retries go by `clock`."""
+        self.usage = MemoryUsage()
         self._results = results
         self._clock = clock
         self._lease_s = lease_s
@@ -192,6 +194,9 @@ class MemoryBus:
 
     def _drop_head(self, lane: _Lane) -> None:
         head = lane.queue.popleft()
+        result = self._results.result(head.id)
+        if result is not None:
+            self.usage.note(head, result)
         lane.attempts, lane.crashes = 0, 0
         self._results.progress(head.id, None)
         if not lane.queue:

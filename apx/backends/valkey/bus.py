@@ -22,6 +22,7 @@ from apx.errors import Misconfigured, Unavailable
 from apx.requests.model import DeadLetter, Delivery, Envelope, Result
 from apx.requests.ports import ProductBounds, Published, Settled, Settlement
 from apx.telemetry import metrics
+from apx.usage.events import accepted, event_of
 
 LEASE_S = 30.0
 """Long enough for a restart of the store, short enough for the lanes of a worker that died."""
@@ -40,8 +41,9 @@ KNOWN_AFTER_MS = 900_000
 REMEMBERED_S = 600.0
 """How long a result is remembered that is kept elsewhere; longer than a journal takes to offer its request again."""
 
-Known = Literal["no", "queued", "concluded"]
-_KNOWN: tuple[Known, Known, Known] = ("no", "queued", "concluded")
+Known = Literal["no", "queued", "concluded", "settled"]
+"""`concluded`: with a result that came from outside a delivery; `settled`: by a settlement."""
+_KNOWN: tuple[Known, ...] = ("no", "queued", "concluded", "settled")
 Origin = Literal["client", "repeat", "journal"]
 _encode = msgspec.msgpack.Encoder().encode
 _envelope = msgspec.msgpack.Decoder(Envelope).decode
@@ -130,7 +132,10 @@ class ValkeyBus:
             await self._wakes[worker].wait(min(left_s, due_ms / 1000))
 
     async def settle(self, settlements: Sequence[Settlement]) -> list[Settled]:
-        """Write results and hand lanes on, in one call (a few, when the results are large)."""
+        """Write results with their usage events and hand lanes on, in one call (a few, when the results are large).
+
+        A journaled bus writes no events: who keeps the journal tells them.
+        """
         settled: list[Settled] = []
         most_s = REMEMBERED_S if self._journaled else None
         for args in _calls([_settle_args(settlement, most_s) for settlement in settlements]):
@@ -257,9 +262,10 @@ def _settle_args(settlement: Settlement, most_s: float | None) -> tuple[bytes | 
     lead = (_lane(delivery.envelope), delivery.envelope.id, delivery.fence)
     if result is None:
         what = "release" if settlement.release else "retry"
-        return (*lead, what, b"", 0, int((settlement.retry_after_s or 0) * 1000), b"")
+        return (*lead, what, b"", 0, int((settlement.retry_after_s or 0) * 1000), b"", b"")
     what = "next" if settlement.take_next else "result"
-    return (*lead, what, _encode(result), kept_ms(result, most_s), 0, _letter_of(settlement))
+    usage = _encode(event_of(accepted(delivery.envelope), result)) if most_s is None else b""
+    return (*lead, what, _encode(result), kept_ms(result, most_s), 0, _letter_of(settlement), usage)
 
 
 def kept_ms(result: Result, most_s: float | None) -> int:

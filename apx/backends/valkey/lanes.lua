@@ -15,6 +15,8 @@
 --   apx:q:id:ID            ID was queued: by its router, or (`j`) from the journal; `w`: it is still there
 --   apx:q:born             since when (ms) this store has had its data
 --   apx:q:behind:P:O:L     the lane has requests that only the journal has: what is new comes behind them, from there
+--   apx:usage              STREAM of usage events (usage.py), in one entry those of one script: `e…` an event; `c…` a
+--                               request that ended outside a delivery, followed by `r…`, its result. Only where no journal is kept, which tells them itself
 --   apx:res:ID             `fence LF msgpack`: the result; fence 0 for one from outside a delivery
 local call = redis.call
 local READY, PARKED, RING, LANES = 'apx:q:ready', 'apx:q:parked', 'apx:q:ring:', 'apx:q:lanes:'
@@ -22,11 +24,12 @@ local LANE, STATE, LEASES, DELAYED = 'apx:q:lane:', 'apx:q:state:', 'apx:q:lease
 local INFLIGHT, DEPTH, RUNNING, FENCE = 'apx:q:inflight', 'apx:q:depth', 'apx:q:running', 'apx:q:fence'
 local RESULT, NOTICE, WAKE = 'apx:res:', 'apx:n:', 'apx:q:wake'
 local KNOWN, BORN, BEHIND, BEHIND_MS = 'apx:q:id:', 'apx:q:born', 'apx:q:behind:', 120000
+local USAGE = 'apx:usage'
 local DROPS, QUANTUM, QUANTUM_MS = 500, 8, 100
 
 -- What a script writes to the hashes and sets that all lanes share goes in one command at its end: a command costs
 -- several microseconds, a field of it less than one.
-local started, ended, leased, woken = {}, {}, {}, false
+local started, ended, leased, used, woken = {}, {}, {}, {}, false
 
 local function write_running()
   if #started > 0 then call('HSET', RUNNING, unpack(started)) end
@@ -40,9 +43,21 @@ local function note_running(id, at, attempts)
   call('PUBLISH', NOTICE .. id, 's')
 end
 
+local function write_used()
+  if #used > 0 then call('XADD', USAGE, '*', unpack(used)) end
+  used = {}
+end
+
+local function note_used(kind, value)
+  used[#used + 1] = kind .. #used -- a field's name is there once in an entry
+  used[#used + 1] = value
+  if #used == 1000 and kind ~= 'c' then write_used() end
+end
+
 -- The end of every script that moves lanes; `tell`: idle workers look again when something became ready or due.
 local function write_shared(tell)
   write_running()
+  write_used()
   if #leased > 0 then call('ZADD', LEASES, unpack(leased)) end
   if woken and tell then call('PUBLISH', WAKE, '') end
 end
@@ -97,6 +112,32 @@ local function drop_head(lane, product, org, id)
   count(DEPTH, product .. ':' .. org, -1)
 end
 
+-- What is counted of a queued request: `Accepted` of usage/events.py, from `Envelope` of requests/model.py. The eleventh
+-- field is the body, of a type that cmsgpack does not read: the fields before it and those after it are read apart.
+local function accepted(head)
+  local array = string.find(head, ' ', 1, true) + 1
+  local first = array + (string.byte(head, array) == 0xdc and 3 or 1)
+  local before = {cmsgpack.unpack_limit(head, 10, first - 1)}
+  local size_bytes, at = 0, before[1] + 2
+  for _ = 1, ({[0xc4] = 1, [0xc5] = 2, [0xc6] = 4})[string.byte(head, at - 1)] do
+    size_bytes, at = size_bytes * 256 + string.byte(head, at), at + 1
+  end
+  local after = {cmsgpack.unpack(string.sub(head, at + size_bytes))}
+  local plan, cost, cost_usd = after[9] or '', after[10] or 1, after[11]
+  return {before[2], before[3], before[5], plan, before[4], before[6], after[1], size_bytes, cost, cost_usd}
+end
+
+-- A request that got its result from outside a delivery leaves its lane: only here its result and its envelope, which
+-- knows the key and the plan, are at hand together.
+local function drop_ended(lane, product, org, id)
+  if call('EXISTS', BORN) == 0 then
+    local head = call('LINDEX', LANE .. lane, 0)
+    note_used('c', cmsgpack.pack(accepted(head)))
+    note_used('r', call('GET', RESULT .. id))
+  end
+  drop_head(lane, product, org, id)
+end
+
 local function fence_of(id)
   local head = call('GETRANGE', RESULT .. id, 0, 20)
   return string.match(head, '^(%d+)\n')
@@ -121,7 +162,7 @@ local function start_head(lane, product, org, fence, attempts, crashes, now, lea
       note_running(id, now, attempts)
       return {string.sub(head, space + 1), attempts, fence, crashes}
     end
-    drop_head(lane, product, org, id)
+    drop_ended(lane, product, org, id)
     attempts, crashes = 0, 0
   end
   call('DEL', STATE .. lane)

@@ -1,5 +1,5 @@
--- End attempts. ARGV: lease_ms, then eight for each settlement (see bus.py): lane, id, fence, what, result,
--- retention_ms, retry_ms, dead letter. `what` is 'result', 'next' (a result, and go on with the lane), 'retry', 'release'.
+-- End attempts. ARGV: lease_ms, then nine for each settlement (see bus.py): lane, id, fence, what, result,
+-- retention_ms, retry_ms, dead letter, usage event. `what` is 'result', 'next' (a result, and go on with the lane), 'retry', 'release'.
 -- Returns for each {counted} or {1, envelope, attempt, fence, crashes} with the lane's next under the same lease.
 local lease_ms = tonumber(ARGV[1])
 local now = now_ms()
@@ -42,9 +42,12 @@ local function finish(lane, product, org, state, at)
   local counted = call('SET', RESULT .. id, fence .. '\n' .. ARGV[at + 4], 'NX', 'PX', ARGV[at + 5])
   if counted then
     if ARGV[at + 7] ~= '' then bury(product, ARGV[at + 7]) end
+    if ARGV[at + 8] ~= '' then note_used('e', ARGV[at + 8]) end
     call('PUBLISH', NOTICE .. id, 'r')
+    drop_head(lane, product, org, id)
+  else
+    drop_ended(lane, product, org, id)
   end
-  drop_head(lane, product, org, id)
   return counted, go_on(lane, product, org, state, ARGV[at + 3] == 'next')
 end
 
@@ -84,13 +87,13 @@ local function settle(at)
     postpone(lane, product, org, state, at)
     return true
   end
-  drop_head(lane, product, org, id)
+  drop_ended(lane, product, org, id)
   go_on(lane, product, org, state, false)
   return false
 end
 
 local settled = {}
-for at = 2, #ARGV, 8 do
+for at = 2, #ARGV, 9 do
   local counted, following = settle(at)
   local answer = {counted and 1 or 0}
   if following then answer = {answer[1], following[1], following[2], tonumber(following[3]), tonumber(following[4])} end

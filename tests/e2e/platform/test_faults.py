@@ -15,8 +15,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
+from apx import bootstrap
 from apx.backends.valkey.connection import connect
 from apx.errors import Unavailable
 from apx.local.platform import Platform, isolated
@@ -64,6 +66,23 @@ async def test_killing_every_process_loses_no_accepted_request_and_keeps_every_l
     for org, numbers in order_of_effects(faulty).items():
         assert numbers == sorted(numbers), f"{org} ran out of order"
         assert set(numbers) == set(range(EACH)), f"{org} misses requests"
+    assert await used(faulty, len(promises), within_s=120) == dict.fromkeys(ORGS, EACH)
+
+
+async def used(platform: Platform, requests: int, within_s: float) -> dict[str, int]:
+    """Ask the control API for each org's requests, until there are so many of them or it is too late.
+
+    On Google Cloud the event of a worker that was killed between a result and its event comes with the journal.
+    """
+    end = asyncio.get_running_loop().time() + within_s
+    headers = {"authorization": f"Bearer {bootstrap.admin_token(platform.settings)}"}
+    async with httpx.AsyncClient(base_url=platform.control, headers=headers, timeout=60) as client:
+        while True:
+            answer = await client.get("/api/v1/usage", params={"by": "org", "product": "orders"})
+            found = {one["org"]: one["requests"] for one in answer.raise_for_status().json()["totals"]}
+            if sum(found.values()) >= requests or asyncio.get_running_loop().time() > end:
+                return found
+            await asyncio.sleep(1)
 
 
 async def kill_in_turn(platform: Platform, ledger: list[Promise]) -> Counter[str]:

@@ -16,6 +16,7 @@ from apx.admission.operators import Operators, Role
 from apx.audit.checkpoint import Seals
 from apx.backends.files.blobs import FileBlobs
 from apx.backends.files.releases import FileReleaseStore
+from apx.backends.files.usage import UsageFiles
 from apx.backends.memory.audit import MemoryAudit
 from apx.backends.memory.bus import MemoryBus
 from apx.backends.memory.counts import MemoryCounts
@@ -38,6 +39,7 @@ from apx.rollout.active import Snapshot
 from apx.rollout.budget import Budget
 from apx.rollout.objectives import DayObjectives, Fallback, Objectives
 from apx.telemetry.spans import SpanFile
+from apx.usage.collect import Collecting, Collector
 from services.control import app as control_app
 from services.control.access import Access
 from tests.unit.release.examples import TRUSTED, WASM, manifest, stored
@@ -96,10 +98,11 @@ class Office:
         )
         self.orgs, self.audit = backends.orgs, backends.audit
         spans = SpanFile(folder / "spans.jsonl")
+        self.usage = Collecting(Collector(self.bus.usage, UsageFiles(folder / "usage")), UsageFiles(folder / "usage"))
         self.operators = Operators(b"o" * 32, clock)
         self.clock, self.counts = clock, backends.counts
         access = Access(self.operators, TOKEN)
-        more = control_app.Office(receipts=Receipts([b"r" * 32], "us"), clock=clock, seals=SEALS)
+        more = control_app.Office(receipts=Receipts([b"r" * 32], "us"), clock=clock, seals=SEALS, usage=self.usage)
         self.app: FastAPI = control_app.create_app(backends, Loader(releases, TRUSTED), spans, access, more)
 
     def token(self, role: Role, subject: str = "somebody") -> str:

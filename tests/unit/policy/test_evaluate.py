@@ -52,6 +52,13 @@ def test_an_allow_carries_its_obligations(build: Build) -> None:
     evaluator.close()
 
 
+@pytest.mark.parametrize(
+    ("priced", "reason"), [("0.03", "ok"), ("0", "ok"), ("-1", "policy-malformed"), ('"3"', "policy-malformed")]
+)
+def test_a_policy_may_say_what_a_request_costs(build: Build, cache_dir: Path, priced: str, reason: str) -> None:
+    assert _answering(build, f'{{"allow": true, "reason": "ok", "cost_usd": {priced}}}', cache_dir) == reason
+
+
 def test_the_same_input_gives_the_same_object_when_the_policy_is_pure(build: Build) -> None:
     policy = build(GATE)
     evaluator = Evaluator(policy.wasm, policy.data, pure=True)

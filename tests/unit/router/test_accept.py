@@ -245,6 +245,13 @@ async def test_after_retry_after_there_is_room(desk: Desk) -> None:
     assert (await desk.post()).status == 202
 
 
+async def test_what_is_queued_knows_what_it_is_charged_as(desk: Desk) -> None:
+    desk.policy.decision = Decision(allow=True, reason="ok", cost=2.0, cost_usd=0.03)
+    await desk.post()
+    [queued] = desk.bus.published
+    assert (queued.plan, queued.cost, queued.cost_usd) == ("free", 2.0, 0.03)
+
+
 async def test_a_full_backlog_is_429(desk: Desk) -> None:
     desk.serve(async_=Async(backlog=1))
     await desk.post()
