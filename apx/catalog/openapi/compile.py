@@ -45,8 +45,11 @@ class Ready:
         self._explaining: jsonschema_rs.Draft202012Validator | None = None
 
     def is_valid(self, value: Any) -> bool:
-        """Tell whether a value keeps the schema."""
-        return self._verdict.is_valid(value)
+        """Tell whether a value keeps the schema; one that the library cannot read does not."""
+        try:
+            return self._verdict.is_valid(value)
+        except ValueError:
+            return False
 
     def first(self, value: Any) -> jsonschema_rs.ValidationError | None:
         """Return the first error of a value; None where only the whole schema has one."""
