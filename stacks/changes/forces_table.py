@@ -26,8 +26,16 @@ _KUBERNETES: Mapping[str, tuple[str, str]] = {
     ),
 }
 _MEMBERS = (
-    *("artifact_registry_repository", "bigquery_dataset", "iap_web_backend_service", "kms_crypto_key", "project"),
-    *("pubsub_subscription", "pubsub_topic", "secret_manager_secret", "service_account", "storage_bucket"),
+    *("artifact_registry_repository", "bigquery_dataset", "bigquery_table", "iap_web_backend_service"),
+    *(
+        "kms_crypto_key",
+        "project",
+        "pubsub_subscription",
+        "pubsub_topic",
+        "secret_manager_secret",
+        "service_account",
+        "storage_bucket",
+    ),
 )
 ROWS: Mapping[str, tuple[str, str, str]] = {
     **{

@@ -18,11 +18,11 @@ import structlog
 from apx.backends.gcp.documents import Documents
 from apx.backends.gcp.journal import ACK_DEADLINE_S, MOST_ENTRIES, Entry, Journal
 from apx.backends.gcp.usage import PubSubUsage
-from apx.backends.valkey.bus import ValkeyBus
+from apx.backends.valkey.bus import Known, ValkeyBus
 from apx.backends.valkey.notices import end
 from apx.errors import ApxError, Misconfigured
 from apx.telemetry import metrics
-from apx.usage.events import accepted, event_of
+from apx.usage.events import UsageEvent, accepted, event_of
 
 LOOK_EVERY_S = 1.0
 MOST_HELD = 10_000
@@ -144,19 +144,28 @@ class Holder:
 
     async def _look_at(self, entries: Sequence[Entry]) -> None:
         known = await self._lanes.known([entry.envelope for entry in entries])
-        ended = [entry for entry, state in zip(entries, known, strict=True) if state == "settled"]
-        unsure = [entry for entry, state in zip(entries, known, strict=True) if state in ("no", "concluded")]
-        results = await self._documents.results([entry.envelope.id for entry in unsure]) if unsure else []
-        found = [(entry, result) for entry, result in zip(unsure, results, strict=True) if result is not None]
-        lost = [entry for entry, state in zip(entries, known, strict=True) if state == "no"]
-        with_result = {entry.message_id for entry, _ in found}
-        await self._deal([entry for entry in lost if entry.message_id not in with_result])
-        await self._usage.tell([event_of(accepted(entry.envelope), result) for entry, result in found])
-        # Also what the lanes know as ended and whose document is past its time: nothing is left to tell of it.
-        ended += [entry for entry in unsure if entry.message_id in with_result or entry not in lost]
+        by_state: dict[Known, list[Entry]] = {"no": [], "queued": [], "concluded": [], "settled": []}
+        for entry, state in zip(entries, known, strict=True):
+            by_state[state].append(entry)
+        lost, concluded = by_state["no"], by_state["concluded"]
+        found = await self._events_of([*lost, *concluded])
+        await self._deal([entry for entry in lost if entry.message_id not in found])
+        await self._usage.tell(list(found.values()))
+        ended = [*by_state["settled"], *concluded, *(entry for entry in lost if entry.message_id in found)]
         await self._journal.close(self._product, ended)
         for entry in ended:
             del self._held[entry.message_id]
+
+    async def _events_of(self, entries: Sequence[Entry]) -> dict[str, UsageEvent]:
+        """Return the usage events of those that have a result, by the entry's id."""
+        if not entries:
+            return {}
+        results = await self._documents.results([entry.envelope.id for entry in entries])
+        return {
+            entry.message_id: event_of(accepted(entry.envelope), result)
+            for entry, result in zip(entries, results, strict=True)
+            if result is not None
+        }
 
     async def _deal(self, entries: Sequence[Entry]) -> None:
         # All at once: they are queued in the order in which they are given, as few calls.

@@ -51,7 +51,7 @@ end
 local function note_used(kind, value)
   used[#used + 1] = kind .. #used -- a field's name is there once in an entry
   used[#used + 1] = value
-  if #used == 1000 and kind ~= 'c' then write_used() end
+  if #used >= 1000 and kind ~= 'c' then write_used() end
 end
 
 -- The end of every script that moves lanes; `tell`: idle workers look again when something became ready or due.
@@ -130,7 +130,7 @@ end
 -- A request that got its result from outside a delivery leaves its lane: only here its result and its envelope, which
 -- knows the key and the plan, are at hand together.
 local function drop_ended(lane, product, org, id)
-  if call('EXISTS', BORN) == 0 then
+  if call('EXISTS', KNOWN .. id) == 0 then -- a journal tells of what it keeps
     local head = call('LINDEX', LANE .. lane, 0)
     note_used('c', cmsgpack.pack(accepted(head)))
     note_used('r', call('GET', RESULT .. id))

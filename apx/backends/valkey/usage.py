@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import cast
 
 import msgspec
 import structlog
@@ -14,8 +13,8 @@ from apx.requests.model import Result
 from apx.usage.events import Accepted, Page, UsageEvent, event_of
 
 STREAM = "apx:usage"
-_EVENTS_EACH = 8
-"""Events of one entry, as a guess: an entry has those of one settlement."""
+_ENTRIES = 100
+"""Read at once. An entry has the events of one script, 500 at most."""
 _log = structlog.get_logger(__name__)
 _event = msgspec.msgpack.Decoder(UsageEvent).decode
 _accepted = msgspec.msgpack.Decoder(Accepted).decode
@@ -30,12 +29,19 @@ class ValkeyUsage:
 
     async def waiting(self, limit: int) -> Page | None:
         """Return the oldest events; None when there are none."""
-        with unavailable("reading usage"):
-            entries = await self._client.xrange(STREAM, count=max(1, limit // _EVENTS_EACH))
+        entries: list[tuple[bytes, dict[bytes, bytes]]] = []
+        events: list[UsageEvent] = []
+        while len(events) < limit:
+            after = f"({entries[-1][0].decode()}" if entries else "-"
+            with unavailable("reading usage"):
+                more = await self._client.xrange(STREAM, min=after, count=_ENTRIES)
+            entries += more
+            events += [event for _, fields in more for event in _read(fields)]
+            if len(more) < _ENTRIES:
+                break
         if not entries:
             return None
         first, last = entries[0][0].decode(), entries[-1][0].decode()
-        events = [event for _, fields in entries for event in _read(fields)]
         return Page(name=f"{first}_{last}", events=events, positions=(last,))
 
     async def forget(self, page: Page) -> None:
@@ -43,11 +49,6 @@ class ValkeyUsage:
         moment, _, number = page.positions[-1].partition("-")
         with unavailable("trimming usage"):
             await self._client.xtrim(STREAM, minid=f"{moment}-{int(number) + 1}", approximate=False)
-
-    async def size_entries(self) -> int:
-        """Count what waits; an entry holds the events of one settlement, or of many of one moment."""
-        with unavailable("counting usage"):
-            return cast("int", await self._client.xlen(STREAM))
 
 
 def _read(fields: dict[bytes, bytes]) -> Iterator[UsageEvent]:

@@ -190,8 +190,7 @@ class TestBigQuery:
     def test_every_question_has_its_sql(self) -> None:
         for by in BY:
             parsed = sqlglot.parse_one(bigquery_sql(asked(by), "p.d.t"), dialect="bigquery")
-            assert isinstance(parsed, exp.Select)
-            assert by in parsed.named_selects or parsed.find(exp.Star)
+            assert parsed.find(exp.Group) is not None
 
     def test_a_hostile_name_is_a_text(self) -> None:
         sql = bigquery_sql(asked(org=HOSTILE), "p.d.t")
