@@ -51,7 +51,7 @@ def _told(known: KnownOrg, *, as_json: bool) -> None:
         return print_json(shown_org(known))
     org, state, keys, at, actor, why = _row(known)
     decided = f" since {at}, by {actor}: {why}" if at else ""
-    return print(f"{org} is {state}{decided} ({keys} keys)")
+    return print(f"{org} is {state}{decided}; keys: {keys}")
 
 
 def _row(known: KnownOrg) -> tuple[str, str, int, str, str, str]:

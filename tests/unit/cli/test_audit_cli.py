@@ -42,7 +42,7 @@ def test_a_token_that_cannot_be_is_not_recorded(run: Run, store: Backends) -> No
 
 def test_an_org_is_shown_as_it_stands(run: Run, store: Backends) -> None:  # noqa: ARG001 -- used by the CLI
     run("key", "create", "--org", "acme")
-    assert run("org", "show", "acme").out == "acme is active (1 keys)\n"
+    assert run("org", "show", "acme").out == "acme is active; keys: 1\n"
     run("org", "suspend", "acme", "--why", "unpaid")
     assert "acme is suspended since 20" in run("org", "show", "acme").out
     (listed,) = json.loads(run("org", "list", "--json").out)
