@@ -34,6 +34,7 @@ UNASKED: Sequence[tuple[str, str]] = (
     (names.KEYS, names.RECORD),
     (names.ROLLOUTS, names.STATE),
     (names.AUDIT, names.ENTRY),
+    (names.CHAIN, names.ENTRY),
     (names.IDEMPOTENCY, names.CREATED),
 )
 """Fields that nothing is looked for by: each index of one would only make writes slower, and be stored."""

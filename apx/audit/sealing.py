@@ -38,6 +38,8 @@ class Sealer:
                     # Logs leave the machine: a copy that whoever can write the store cannot take back.
                     _log.info("audit.sealed", **msgspec.to_builtins(made))
                     due = loop.time() + EVERY_S
+            except Conflict as error:  # somebody has to look at the log: errors wake one, warnings do not
+                _log.error("audit.not-sealed", detail=str(error))
             except ApxError as error:
                 _log.warning("audit.not-sealed", detail=str(error))
             except Exception:  # noqa: BLE001 -- the process does more than this

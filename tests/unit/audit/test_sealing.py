@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from apx.audit.checkpoint import Seals
 from apx.audit.entry import Change, Head, chained
@@ -11,7 +14,8 @@ from apx.audit.sealing import Sealer
 from apx.audit.select import Wanted, newest, oldest
 from apx.audit.verify import MOST_UNSEALED, verify_store
 from apx.backends.memory.audit import MemoryAudit
-from apx.errors import Conflict
+from apx.errors import Conflict, Unavailable
+from tests.unit.admission.until import until
 
 SEALS = Seals(b"s" * 32)
 
@@ -70,6 +74,25 @@ async def test_a_long_log_without_a_checkpoint_is_sealed_only_by_a_person() -> N
         await Sealer(store, SEALS).seal()
     await Sealer(store, SEALS).seal(trusting=True)
     assert (await verify_store(store, SEALS)).sound
+
+
+@pytest.mark.parametrize(
+    ("failure", "level"), [(Conflict("not sound at 6"), "error"), (Unavailable("no answer"), "warning")]
+)
+async def test_a_log_that_is_not_sound_is_a_fault_and_a_store_that_is_away_is_not(
+    monkeypatch: pytest.MonkeyPatch, failure: Exception, level: str
+) -> None:
+    async def head() -> Head:
+        raise failure
+
+    store = await log(5)
+    monkeypatch.setattr(store, "head", head)
+    with capture_logs() as lines:
+        sealing = asyncio.create_task(Sealer(store, SEALS).run())
+        await until(lambda: len(lines) == 1)
+        sealing.cancel()
+        await asyncio.gather(sealing, return_exceptions=True)
+    assert [(one["event"], one["log_level"]) for one in lines] == [("audit.not-sealed", level)]
 
 
 async def test_a_checkpoint_under_another_secret_is_told_and_not_believed() -> None:
