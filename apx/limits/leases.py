@@ -32,7 +32,8 @@ AWAY_S = 1.0
 LOCAL_SHARE = 0.25
 """What a router lets through of a limit by itself, while the store is away and the plan says `local`."""
 MOST_LOANS = 100_000
-_TRIES = 3
+_TRIES = 10
+"""How often one request asks: what was lent may not do for all who wait, and a level may lack what another has."""
 
 WhenAway = Literal["closed", "local"]
 
@@ -56,12 +57,13 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class _Loan:
-    __slots__ = ("asked_again_at", "expires", "flying", "held", "left", "rate", "size", "touched", "used")
+    __slots__ = ("asked_again_at", "expires", "flying", "held", "left", "rate", "size", "touched", "used", "wanted")
 
     def __init__(self, rate: Rate) -> None:
         self.rate = rate
         self.held = self.used = self.left = 0.0
         self.size = 1.0
+        self.wanted = 0.0  # by those who wait for an answer of the store
         self.expires = self.touched = self.asked_again_at = float("-inf")
         self.flying: asyncio.Task[None] | None = None
 
@@ -82,9 +84,9 @@ class Limiter:
         for level in levels:
             if cost > level.rate.burst:
                 return Answer(level, self._refused(level, cost, self._loan(level)))
-        for _ in range(_TRIES):
+        for tried in range(_TRIES):
             now = self._clock.monotonic()
-            lacking = [level for level in levels if self._here(level, now) < cost]
+            lacking = [level for level in levels if self._free(level, now, has_waited=tried > 0) < cost]
             if not lacking:
                 return self._use(levels, cost, now)
             for level in lacking:
@@ -130,6 +132,10 @@ class Limiter:
         loan = self._loan(level)
         return loan.held if loan.expires > now else 0.0
 
+    def _free(self, level: Level, now: float, *, has_waited: bool) -> float:
+        """Return what one request may take: what others already wait for is not a newcomer's."""
+        return self._here(level, now) - (0.0 if has_waited else self._loan(level).wanted)
+
     def _use(self, levels: Sequence[Level], cost: float, now: float) -> Answer:
         least: Answer | None = None
         for level in levels:
@@ -152,21 +158,31 @@ class Limiter:
         """Ask for what is lacking; False when the store does not answer."""
         if self._clock.monotonic() < self._away_until:
             return False
-        flying = set[asyncio.Task[None]]()
-        for level in levels:
-            loan = self._loan(level)
-            if loan.flying is None:
-                loan.size = min(max(cost, loan.size * 2), _most(level.rate, cost))
-                self._fly(level.bucket, loan, max(loan.size, cost), cost)
-            if loan.flying is not None:
-                flying.add(loan.flying)
-        _, late = await asyncio.wait(flying, timeout=STORE_TIMEOUT_S)
+        loans = [self._loan(level) for level in levels]
+        for loan in loans:
+            loan.wanted += cost
+        try:
+            _, late = await asyncio.wait(self._flying(levels, loans, cost), timeout=STORE_TIMEOUT_S)
+        finally:
+            for loan in loans:
+                loan.wanted -= cost
         if late:
             self._gone("timeout")
         return self._clock.monotonic() >= self._away_until
 
-    def _fly(self, bucket: str, loan: _Loan, hold: float, cost: float = 0.0) -> None:
+    def _flying(self, levels: Sequence[Level], loans: Sequence[_Loan], cost: float) -> set[asyncio.Task[None]]:
+        """Return the questions under way about these loans, one for each."""
+        flying = set[asyncio.Task[None]]()
+        for level, loan in zip(levels, loans, strict=True):
+            if loan.flying is None:
+                loan.size = min(max(cost, loan.size * 2), _most(level.rate, cost))
+                loan.flying = self._fly(level.bucket, loan, max(loan.size, loan.wanted), cost)
+            flying.add(loan.flying)
+        return flying
+
+    def _fly(self, bucket: str, loan: _Loan, hold: float, cost: float = 0.0) -> asyncio.Task[None]:
         loan.flying = asyncio.create_task(self._exchange(bucket, loan, hold, cost))
+        return loan.flying
 
     async def _exchange(self, bucket: str, loan: _Loan, hold: float, cost: float) -> None:
         sent, told = self._clock.monotonic(), loan.used

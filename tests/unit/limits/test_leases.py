@@ -80,6 +80,14 @@ async def test_who_was_refused_is_not_asked_for_again_before_a_token_can_be_ther
     assert await allowed(limiter, 10) == 1
 
 
+@pytest.mark.parametrize("beside", [8, 64])
+async def test_who_asks_beside_others_is_refused_for_want_of_tokens_alone(limiter: Limiter, beside: int) -> None:
+    key, org = (Level(name, name, Rate(per_second=1, burst=512)) for name in ("plan", "org"))
+    each = await asyncio.gather(*(allowed(limiter, 512 // beside, key, org) for _ in range(beside)))
+    assert sum(each) == 512
+    assert await allowed(limiter, 1, key, org) == 0
+
+
 async def test_several_routers_share_one_bucket(store: Store, clock: ManualClock) -> None:
     routers = [Limiter(store, clock) for _ in range(4)]
     let_through = await asyncio.gather(*(allowed(router, 100) for router in routers))
