@@ -55,7 +55,7 @@ def sequence(commit: str, why: str, control_url: str = "") -> list[tuple[str, tu
         ("validate", (APX, "validate")),
         ("build", (APX, "release", "build")),
         ("start", (APX, "rollout", "start", "--newest", "--commit", commit, "--why", why)),
-        ("wait", (APX, "status", "--watch", "--timeout", str(WAIT_S))),
+        ("wait", (APX, "status", "--watch", "--timeout", str(WAIT_S), "--commit", commit)),
     ]
 
 

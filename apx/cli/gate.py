@@ -24,8 +24,10 @@ class Followed(msgspec.Struct, frozen=True):
     candidate: str
 
 
-def followed(snapshot: Snapshot, products: Sequence[str]) -> list[Followed]:
+def followed(snapshot: Snapshot, products: Sequence[str], commit: str | None = None) -> list[Followed]:
     """Return the rollouts under way and those that wait behind them; of products that are named, the last ones too.
+
+    With a commit those that it began too, when they have ended: that may be before anybody looks.
 
     Raises `NotFound` for a name that no live product has.
     """
@@ -33,7 +35,7 @@ def followed(snapshot: Snapshot, products: Sequence[str]) -> list[Followed]:
     for active in chosen(snapshot, products):
         rollouts = [one for one in (active.rollout, active.waiting) if one is not None]
         if not products or any(one.under_way for one in rollouts):
-            rollouts = [one for one in rollouts if one.under_way]
+            rollouts = [one for one in rollouts if one.under_way or (commit and one.commit == commit)]
         found += [Followed(active.product, one.id, one.candidate) for one in rollouts]
     return found
 

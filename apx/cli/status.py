@@ -31,17 +31,22 @@ Timeout = Annotated[
         "promoted, 2 when one was not, 1 after so many seconds.",
     ),
 ]
+Commit = Annotated[
+    str | None,
+    typer.Option(help="With --timeout: what this commit began counts, also when it has ended."),
+]
 
 
 def status(
     products: Products = None,
     watching: Watching = False,
     timeout_s: Timeout = None,
+    commit: Commit = None,
     as_json: AsJson = False,
 ) -> None:
     """Show which release of each product serves, and the rollouts under way side by side."""
     if watching or timeout_s is not None:
-        raise typer.Exit(asyncio.run(watched(products or [], timeout_s, as_json=as_json)))
+        raise typer.Exit(asyncio.run(watched(products or [], timeout_s, commit=commit, as_json=as_json)))
     snapshot, looked = asyncio.run(_looked(products or [], counted=not as_json))
     if as_json:
         return print_json(msgspec.to_builtins(snapshot))
@@ -69,8 +74,8 @@ async def _looked(products: list[str], *, counted: bool) -> tuple[Snapshot, list
         return snapshot, await look(backends, told) if counted and told else []
 
 
-async def watched(products: list[str], timeout_s: float | None, *, as_json: bool) -> int:
+async def watched(products: list[str], timeout_s: float | None, *, commit: str | None = None, as_json: bool) -> int:
     """Show rollouts as they change; return the exit code."""
     async with bootstrap.backends(Settings.load()) as backends:
         with display(as_json=as_json) as shown:
-            return await watch(backends, products, shown, timeout_s=timeout_s)
+            return await watch(backends, products, shown, timeout_s=timeout_s, commit=commit)

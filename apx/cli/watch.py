@@ -24,13 +24,20 @@ AGAIN_S = 1.0
 Show = Callable[[Sequence[Progress]], None]
 
 
-async def watch(backends: Backends, products: Sequence[str], show: Show, *, timeout_s: float | None = None) -> int:
+async def watch(
+    backends: Backends,
+    products: Sequence[str],
+    show: Show,
+    *,
+    timeout_s: float | None = None,
+    commit: str | None = None,
+) -> int:
     """Show rollouts until interrupted; with `timeout_s` until they have ended, at most so long. Return an exit code.
 
     0 when all were promoted, 2 when one was not, 1 when time ran out; the last line on stderr says which. A store that
     goes away meanwhile is waited for. Raises `NotFound`, and `Unavailable` when it is away at the start.
     """
-    watching = _Watching(backends, products, show, followed(await backends.rollouts.read(), products))
+    watching = _Watching(backends, products, show, followed(await backends.rollouts.read(), products, commit))
     try:
         async with asyncio.timeout(timeout_s) as limit:
             code = await watching.until_ended(gate=timeout_s is not None)

@@ -188,6 +188,17 @@ def test_a_gate_ends_with_the_rollout(run: Run, world: World, event: Event, code
     ]
 
 
+@pytest.mark.parametrize(("event", "code"), [("promote", 0), ("abort", 2)])
+def test_a_gate_of_a_commit_knows_what_ended_before_it_looked(run: Run, world: World, event: Event, code: int) -> None:
+    started = run("rollout", "start", world.candidate, "--commit", "c0ffee")
+    assert started.code == 0
+    asyncio.run(world.move("begin"))
+    asyncio.run(world.move(event))
+    ran = run("status", "--timeout", "20", "--commit", "c0ffee")
+    assert (ran.code, "orders" in ran.err) == (code, True)
+    assert run("status", "--timeout", "20", "--commit", "another").code == 0
+
+
 def test_a_gate_that_runs_out_of_time_says_what_it_waited_for(run: Run, world: World) -> None:
     world.begin("begin")
     ran = run("status", "--timeout", "0.2")
