@@ -72,7 +72,7 @@ class Processes:
         self._lock = threading.RLock()  # a handler may come while its own thread holds it
         self._running: set[subprocess.Popen[bytes]] = set()
         self._told: set[subprocess.Popen[bytes]] = set()
-        self._stopped = threading.Event()
+        self._stopped = False  # no Event: its lock is not reentrant, and a handler may interrupt another
 
     def run(
         self,
@@ -101,25 +101,29 @@ class Processes:
             with self._lock:
                 self._running.discard(process)
 
+    def _is_stopped(self) -> bool:
+        return self._stopped
+
     def interrupt(self) -> bool:
         """Interrupt what runs, each process once, and start nothing more; say whether anything runs."""
         with self._lock:
-            first = not self._stopped.is_set()
-            self._stopped.set()
+            first = not self._stopped
+            self._stopped = True
             for process in self._running:
                 self._tell(process)
             waiting = bool(self._running)
         if waiting:
             said = "passed the interrupt on; waiting until it has ended well" if first else "still waiting for it"
-            self._out.write(f"\n{said}: to be killed now could cost its state\n")
-            self._out.flush()
+            with suppress(RuntimeError):  # one handler interrupted another while it wrote
+                self._out.write(f"\n{said}: to be killed now could cost its state\n")
+                self._out.flush()
         return waiting
 
     def _start(
         self, argv: Sequence[str], cwd: Path | None, env: Mapping[str, str] | None, secret: bytes | None
     ) -> subprocess.Popen[bytes] | None:
         with self._lock:
-            if self._stopped.is_set():
+            if self._is_stopped():
                 return None
             process = subprocess.Popen(  # noqa: S603 -- the deployment's own commands
                 argv,
@@ -131,7 +135,7 @@ class Processes:
                 process_group=0,
             )
             self._running.add(process)
-            if self._stopped.is_set():  # between the two lines before, in this very thread
+            if self._is_stopped():  # between the two lines before, in this very thread
                 self._tell(process)
             return process
 
