@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import sys
+import time
 from pathlib import Path
 
 from apx.errors import ApxError
+from stacks.deploy.order import read_stacks
 from stacks.environment import FOLDER, read_environment
 
 
@@ -22,9 +25,14 @@ def main() -> int:
     except ApxError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
-    from stacks.app import synthesise  # noqa: PLC0415 -- three seconds that a mistake need not wait for
+    began = time.monotonic()
+    gc.disable()  # what is imported stays: looking for garbage in it costs a tenth of all
+    from stacks.app import synthesise  # noqa: PLC0415 -- two seconds that a mistake need not wait for
 
     synthesise(environment, given.out)
+    stacks = read_stacks(given.out, environment.name)
+    took_s = time.monotonic() - began
+    sys.stdout.write(f"{environment.name}: {len(stacks)} stacks in {given.out / 'stacks'}, {took_s:.1f} s\n")
     return 0
 
 

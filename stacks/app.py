@@ -25,7 +25,7 @@ GITOPS = Path(__file__).resolve().parents[1] / "gitops"
 
 def synthesise(environment: Environment, out: Path) -> None:
     """Write the Terraform JSON of every stack to `out/stacks/<stack>/cdk.tf.json`."""
-    app = App(outdir=str(out))
+    app = App(outdir=str(out), stack_traces=False)
     identity = Identity(app, environment)
     encryption = Encryption(app, environment, identity)
     network = Network(app, environment)

@@ -42,9 +42,6 @@ from stacks.stack import ApxStack
 
 EDGE_NEG, CONTROL_NEG = "apx-edge", "apx-control"
 """What the annotation `cloud.google.com/neg` of the two Services names; GKE makes one group of that name per zone."""
-BEHIND_IT = {"APX_EDGE_XFF_HOPS": "2", "APX_EDGE_IDLE_TIMEOUT_S": "620"}
-"""What the edge must be told here: the load balancer adds the client's address and its own to X-Forwarded-For, and
-keeps its connections for 600 s, which the edge must not close first (a request on its way would get a 502)."""
 
 EDGE_TIMEOUT_S = 3_600
 """From a request's first byte to its answer's last: the longest that plans allow a route. The edge has shorter limits

@@ -10,8 +10,7 @@ import msgspec
 
 from apx.backends.gcp import names
 from services.control.settings import ControlSettings
-from services.edge.admin import LAST_ANSWERS_S
-from services.edge.settings import EdgeSettings
+from services.edge.settings import LAST_ANSWERS_S, EdgeSettings
 from services.monitor.settings import MonitorSettings
 from services.router.settings import RouterSettings
 from services.worker.settings import WorkerSettings
@@ -29,6 +28,9 @@ SLACK_S = 5
 XFF_HOPS = 2
 """Google's load balancer adds two entries to X-Forwarded-For: `<client>,<itself>`. With `use_remote_address` Envoy
 takes the Nth from the right for the client, N being its trusted hops (source/common/http/conn_manager_utility.cc)."""
+IDLE_S = 620
+"""Google's load balancer keeps its connections for 600 s, and whoever is behind it must not close one first: a request
+on its way would get a 502."""
 EDGE_CONFIG_PORT = 8084
 RECEIPTS, ARMS, ADMIN_TOKEN, CONTROL_TOKENS = names.SECRETS
 SOCKETS = Mount(volume="sockets", path=f"{HOME}/run", size_mib=16)
@@ -72,6 +74,7 @@ def _edge(region: Region, stores: Values) -> Pod:
         "edge_bind": EVERYWHERE,
         "edge_port": EDGE_PORT,
         "edge_xff_hops": XFF_HOPS,
+        "edge_idle_timeout_s": IDLE_S,
         "edge_workers": envoy_size.cpu_m // 1000,
         "edge_heap_bytes": envoy_size.memory_mib * 1024 * 1024 * 3 // 4,
         # Nobody who waits for a result is cut off when pods are replaced.
@@ -168,7 +171,12 @@ def _monitor(stores: Values) -> Pod:
 
 
 def _control(region: Region, stores: Values, people: People) -> Pod:
-    listening: Values = {"region": region.residency, "control_bind": EVERYWHERE, "control_port": CONTROL_PORT}
+    listening: Values = {
+        "region": region.residency,
+        "control_bind": EVERYWHERE,
+        "control_port": CONTROL_PORT,
+        "control_idle_timeout_s": IDLE_S,
+    }
     told = tell(
         ControlSettings,
         {

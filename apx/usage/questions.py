@@ -6,6 +6,7 @@ Times are UTC, as are the days and hours that are asked for: a bill's day is the
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
@@ -68,18 +69,25 @@ class UsageTotals(Protocol):
         ...
 
 
+_FIRST_YEAR, _LAST_YEAR = 1970, 9999
+"""Of what can be asked for: months before and after it are still dates."""
+
+
 def moment(text: str, *, what: str) -> datetime:
     """Read a day (its first moment, UTC) or a moment of ISO 8601, by its own offset or else UTC.
 
     Raises `Unsupported`.
     """
-    try:
-        if len(text) == len("2026-11-25"):
-            return datetime.combine(date.fromisoformat(text), time(), UTC)
-        read = datetime.fromisoformat(text)
-    except ValueError:
-        raise Unsupported(f"{what}: {text!r} is neither a day, 2026-11-25, nor a moment, 2026-11-25T13:00Z") from None
-    return read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
+    with suppress(ValueError, OverflowError):
+        read = (
+            datetime.combine(date.fromisoformat(text), time(), UTC)
+            if len(text) == len("2026-11-25")
+            else datetime.fromisoformat(text)
+        )
+        read = read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
+        if _FIRST_YEAR <= read.year < _LAST_YEAR:
+            return read
+    raise Unsupported(f"{what}: {text!r} is neither a day, 2026-11-25, nor a moment, 2026-11-25T13:00Z")
 
 
 def question(now: datetime, *, begin: str | None, end: str | None, by: Iterable[str], **only: str | None) -> Question:

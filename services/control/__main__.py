@@ -71,6 +71,7 @@ async def serve(settings: ControlSettings) -> None:
             log_config=None,
             server_header=False,
             proxy_headers=False,  # `Access.source` says which of them are believed
+            timeout_keep_alive=settings.control_idle_timeout_s,
             timeout_graceful_shutdown=settings.drain_s,
         )
         sealer = Sealer(backends.audit, bootstrap.seals(settings))

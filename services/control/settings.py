@@ -22,5 +22,7 @@ class ControlSettings(Settings):
     """Addresses of admins, with commas. Whom the proxy lets through and no list names is a viewer."""
     iap_operators: str = ""
     control_port: int = Field(default=8081, ge=1, le=65535)
+    control_idle_timeout_s: int = Field(default=60, ge=1)
+    """A connection without a request."""
     drain_s: int = Field(default=5, ge=1)
     """How long requests under way may take after SIGTERM."""

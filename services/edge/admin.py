@@ -10,7 +10,7 @@ from typing import Literal
 import aiohttp
 
 from apx.errors import Unavailable
-from services.edge.settings import EdgeSettings
+from services.edge.settings import LAST_ANSWERS_S, EdgeSettings
 
 Subscription = Literal["clusters", "filters", "routes", "listeners"]
 _STATS: dict[Subscription, str] = {
@@ -20,8 +20,6 @@ _STATS: dict[Subscription, str] = {
     "listeners": "listener_manager.lds",
 }
 _POLL_S = 0.02
-LAST_ANSWERS_S = 1.0
-"""What a drain waits beyond its time, for answers on their way."""
 _ANSWER = aiohttp.ClientTimeout(total=2.0)
 
 

@@ -9,6 +9,9 @@ from pydantic import Field
 
 from apx.settings import Settings
 
+LAST_ANSWERS_S = 1.0
+"""What a drain waits beyond its time, for answers on their way."""
+
 
 class EdgeSettings(Settings):
     """What the edge's files are rendered from, besides the active releases. Times are seconds, sizes bytes."""

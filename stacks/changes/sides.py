@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from tempfile import TemporaryDirectory
 
 import msgspec
 
+from apx.backends.git.commits import Commits
 from apx.errors import Misconfigured, NotFound
 from stacks.changes.synthesised import Tree, read_folder
 
@@ -53,14 +53,12 @@ def side(name: str | None) -> Iterator[Side]:
     if name is None:
         yield Side(WORKING_TREE, ROOT)
         return
-    commit = _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}").strip()
-    if not commit:
+    commits = Commits(ROOT)
+    commit = commits.resolve(name)
+    if commit is None:
         raise NotFound(f"{name!r} is no commit of {ROOT}: give a branch, a tag or an id (a shallow clone has few).")
     with TemporaryDirectory(prefix="apx-changes-") as folder:
-        archive = Path(folder, "tree.tar")
-        _git("archive", "--format=tar", f"--output={archive}", commit)
-        with tarfile.open(archive) as tar:
-            tar.extractall(Path(folder, "tree"), filter="data")
+        commits.lay_out(commit, Path(folder, "tree"))
         yield Side(name, Path(folder, "tree"))
 
 
@@ -96,12 +94,3 @@ def _last(text: str) -> str:
     """Return the lines that say what was wrong: of a traceback its end."""
     lines = [line for line in text.splitlines() if line.strip() and "DeprecationWarning" not in line]
     return "\n".join(f"  {line}" for line in lines[-_MOST_LINES:])
-
-
-def _git(*arguments: str) -> str:
-    """Run git in this checkout; empty where it refuses what it was asked to verify."""
-    command = ("git", "-C", str(ROOT), *arguments)
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 -- whichever Git is on PATH
-    if done.returncode != 0 and arguments[0] != "rev-parse":
-        raise Misconfigured(f"{' '.join(command)}: {done.stderr.strip()}")
-    return done.stdout if done.returncode == 0 else ""

@@ -27,15 +27,16 @@ def bootstrap(cloud: Cloud, stacks: Sequence[Stack], person: Person) -> None:
     project, wrong = who_and_where(cloud)
     if project is None or wrong:
         raise Conflict("\n".join(f"wrong: {line}" for line in wrong))
+    planned = commands(cloud, stacks)
     person.say(f"To prepare {cloud.environment.project}, {project.account} would run:")
-    person.say("\n".join(f"  {shown(argv)}" for argv in commands(cloud, stacks)))
+    person.say("\n".join(f"  {shown(argv)}" for argv in planned))
     answer = person.ask("Run them? Type yes:")
     if answer is None:
         raise Conflict("Nothing was run: there is nobody to ask here. People prepare a project, once.")
     if answer != "yes":
         raise Conflict(f"Nothing was run: {answer!r} is not 'yes'.")
     accounts = list(_accounts(cloud))
-    for argv in commands(cloud, stacks):
+    for argv in planned:
         done = cloud.commands.run(argv)
         if not done.ok and argv not in accounts:
             raise Unavailable(f"`{shown(argv)}` failed: {last_line(done)}. It goes on from here when run again.")

@@ -13,8 +13,7 @@ import msgspec
 
 from stacks.deploy.order import Stack
 from stacks.deploy.plan import Plan
-from stacks.deploy.run import Failures, plan_all
-from stacks.deploy.terraform import NO_IMAGE, Terraform
+from stacks.deploy.terraform import NO_IMAGE, Failed, Terraform
 
 SAME, UNKNOWN, DIFFERENT = 0, 1, 2
 READ_ONLY = "-lock=false"
@@ -70,14 +69,14 @@ def difference(terraform: Terraform, waves: Sequence[Sequence[Stack]], *, image:
             found.waiting[stack.name] = base
             continue
         try:
-            found.plans += _plan(terraform, stack, image, options)
-        except Failures as failures:
-            found.failed += [str(failed) for failed in failures.all]
+            found.plans.append(_plan(terraform, stack, image, options))
+        except Failed as failed:
+            found.failed.append(str(failed))
     return found
 
 
-def _plan(terraform: Terraform, stack: Stack, image: str, options: tuple[str, ...]) -> list[Plan]:
+def _plan(terraform: Terraform, stack: Stack, image: str, options: tuple[str, ...]) -> Plan:
+    terraform.initialise(stack)
     if stack.needs_image and not image:
-        terraform.initialise(stack)
         terraform.with_image(terraform.running_image(stack) or NO_IMAGE)
-    return plan_all(terraform, [stack], *options)
+    return terraform.plan(stack, *options)

@@ -51,9 +51,9 @@ WAYS_OUT: tuple[tuple[str, str], ...] = (
 class Failed(Exception):
     """A stack could not be planned or applied; the message says why, and what to do about it."""
 
-    def __init__(self, stack: Stack, message: str, *, code: int = 1) -> None:
+    def __init__(self, stack: Stack, message: str) -> None:
         super().__init__(message)
-        self.stack, self.code = stack, code
+        self.stack = stack
 
 
 class Terraform:
@@ -119,7 +119,7 @@ class Terraform:
         argv = ("terraform", command, "-input=false", "-no-color", *options)
         done = self._commands.run(argv, cwd=stack.folder, env=env, shown_as=shown_as)
         if done.code not in (0, also):
-            raise Failed(stack, explained(stack, done), code=done.code)
+            raise Failed(stack, explained(stack, done))
 
 
 def explained(stack: Stack, done: Done) -> str:

@@ -15,7 +15,8 @@ NAMES = ("synth",)
 PYTHON = REPOSITORY / ".venv-stacks" / "bin" / "python"
 STOCK = """
 import cdktf_cdktf_provider_google, cdktf_cdktf_provider_kubernetes  # before ours, so that theirs stay
-import runpy
+import os, runpy, stacks
+del os.environ["NODE_OPTIONS"]  # nor are the packages' modules lazy in Node
 runpy.run_module("stacks", run_name="__main__")
 """
 

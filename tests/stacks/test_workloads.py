@@ -130,6 +130,13 @@ def test_envoy_and_what_renders_its_files_have_the_same_settings(plan: Plan) -> 
             assert said["envoy"].items() <= said["edge-config"].items(), one.address
 
 
+def test_nobody_closes_a_connection_that_the_load_balancer_keeps(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    for one, container in containers(plan):
+        for name in ("edge_idle_timeout_s", "control_idle_timeout_s"):
+            keeps_s = getattr(settings_of(container, monkeypatch), name, 601)
+            assert keeps_s > 600, address(one, container)
+
+
 def test_a_pod_has_time_to_end(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     for one, pod in pods(plan):
         for container in pod["container"]:

@@ -38,6 +38,21 @@ def test_a_stack_that_cannot_be_planned_exits_1_and_the_others_are_told(bench: B
     assert "dev-edge: 1 to add" in str(found)
 
 
+def test_a_stack_that_cannot_be_prepared_is_told_like_one_that_cannot_be_planned(bench: Bench) -> None:
+    bench.commands.replies["terraform init"] = lambda ran: (
+        fails("Error: no state") if ran.stack == "dev-workloads-us-central1" else Done(0)
+    )
+    found = diff(bench)
+    assert found.exit_code == 1
+    assert "dev-workloads-us-central1: Error: no state" in str(found)
+
+
+def test_each_stack_is_prepared_once(bench: Bench) -> None:
+    diff(bench)
+    prepared = bench.commands.stacks("terraform init")
+    assert sorted(prepared) == sorted(set(prepared))
+
+
 def test_what_stands_on_nothing_yet_waits_and_is_not_planned(bench: Bench) -> None:
     def shown(ran: Ran) -> Done:
         return plan_of(CREATE, state=False) if ran.stack == "dev-encryption" else plan_of({})

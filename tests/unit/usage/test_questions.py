@@ -155,7 +155,9 @@ def test_moments_are_read_with_their_offset() -> None:
     assert moment("2026-11-25T12:00", what="from") == NOON
 
 
-@pytest.mark.parametrize("text", ["", "yesterday", "2026-13-01", "2026-11-25T25:00", "\x00" * 10, "9999999999"])
+@pytest.mark.parametrize(
+    "text", ["", "yesterday", "2026-13-01", "2026-11-25T25:00", "\x00" * 10, "9999999999", "0001-01-01T00:00+14:00"]
+)
 def test_what_is_no_moment_is_refused(text: str) -> None:
     with pytest.raises(Unsupported, match="neither a day"):
         moment(text, what="from")
@@ -165,6 +167,11 @@ def test_without_times_it_is_this_month() -> None:
     read = question(NOON, begin=None, end=None, by=())
     assert read.begin == datetime(2026, 11, 1, tzinfo=UTC)
     assert NOON < read.end < NOON + timedelta(seconds=1)
+
+
+def test_a_time_before_all_time_is_refused() -> None:
+    with pytest.raises(Unsupported, match="to: '0001-01-01'"):
+        question(NOON, begin=None, end="0001-01-01", by=())
 
 
 def test_a_time_that_ends_before_it_begins_is_refused() -> None:
