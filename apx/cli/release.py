@@ -159,13 +159,14 @@ async def _differences(settings: Settings, base: str, head: str) -> list[Line]:
 
 async def _activated(settings: Settings, digests: list[str], why: str) -> list[Activated]:
     wanted = [await full_digest(settings, digest) for digest in digests] or await _newest(settings)
+    by = bootstrap.person()
     async with bootstrap.backends(settings) as backends:
         return await activate(
             backends.rollouts,
             bootstrap.loader(settings),
             wanted,
-            actor=bootstrap.operator(),
-            source=bootstrap.person().source,
+            actor=by.actor,
+            source=by.source,
             why=why,
             clock=bootstrap.CLOCK,
         )

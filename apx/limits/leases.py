@@ -83,7 +83,7 @@ class Limiter:
         """Take `cost` tokens of each level, or of none."""
         for level in levels:
             if cost > level.rate.burst:
-                return Answer(level, self._refused(level, cost, self._loan(level)))
+                return Answer(level, self._refused(level, cost))
         for tried in range(_TRIES):
             now = self._clock.monotonic()
             lacking = [level for level in levels if self._free(level, now, has_waited=tried > 0) < cost]
@@ -91,11 +91,11 @@ class Limiter:
                 return self._use(levels, cost, now)
             for level in lacking:
                 if self._loan(level).asked_again_at > now:
-                    return Answer(level, self._refused(level, cost, self._loan(level)))
+                    return Answer(level, self._refused(level, cost))
             if not await self._ask(lacking, cost):
                 return self._without_store(levels, cost, when_away)
         level = next((one for one in levels if self._here(one, self._clock.monotonic()) < cost), levels[0])
-        return Answer(level, self._refused(level, cost, self._loan(level)))
+        return Answer(level, self._refused(level, cost))
 
     async def keep(self) -> None:
         """Renew loans in use and give idle ones back, until cancelled."""
@@ -149,7 +149,8 @@ class Limiter:
         assert least is not None  # noqa: S101 -- a request has one level at least
         return least
 
-    def _refused(self, level: Level, cost: float, loan: _Loan) -> Taken:
+    def _refused(self, level: Level, cost: float) -> Taken:
+        loan = self._loan(level)
         wait = max(0.0, loan.asked_again_at - self._clock.monotonic()) if cost <= level.rate.burst else float("inf")
         known = _taken(level.rate, max(0.0, loan.held) + loan.left)
         return msgspec.structs.replace(known, allowed=False, retry_after_s=wait)
@@ -174,10 +175,11 @@ class Limiter:
         """Return the questions under way about these loans, one for each."""
         flying = set[asyncio.Task[None]]()
         for level, loan in zip(levels, loans, strict=True):
-            if loan.flying is None:
+            task = loan.flying
+            if task is None:
                 loan.size = min(max(cost, loan.size * 2), _most(level.rate, cost))
-                loan.flying = self._fly(level.bucket, loan, max(loan.size, loan.wanted), cost)
-            flying.add(loan.flying)
+                task = self._fly(level.bucket, loan, max(loan.size, loan.wanted), cost)
+            flying.add(task)
         return flying
 
     def _fly(self, bucket: str, loan: _Loan, hold: float, cost: float = 0.0) -> asyncio.Task[None]:

@@ -81,12 +81,13 @@ async def _release(
     }
     for name in sorted(moving):
         progress(f"{name}: a rollout is under way and goes on; `apx rollout start` begins the next")
+    by = bootstrap.person()
     await activate(
         backends.rollouts,
         bootstrap.loader(settings),
         [one.digest for one in built if one.product not in moving],
-        actor=bootstrap.operator(),
-        source=bootstrap.person().source,
+        actor=by.actor,
+        source=by.source,
         why="./dev up",
         clock=bootstrap.CLOCK,
     )

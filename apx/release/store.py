@@ -7,6 +7,11 @@ from typing import Protocol
 
 import msgspec
 
+from apx.errors import Unsupported
+from apx.release.digest import is_digest
+
+MOST_ENVELOPE_BYTES = 16 * 1024 * 1024
+
 
 class Listed(msgspec.Struct, frozen=True, kw_only=True):
     """One stored release, as `apx release list` shows it. Annotations are not signed."""
@@ -16,6 +21,20 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True):
     stored_at: float
     annotations: dict[str, str] = {}
     """`commit`, `built_by`: for people; nothing is decided by them."""
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """What is kept of a release beside its parts."""
+
+    listed: Listed
+    envelope: bytes
+
+
+def stored_name(digest: str) -> str:
+    """Return a digest's hex digits, for the name of what is stored. Raises `Unsupported`."""
+    if not is_digest(digest):
+        raise Unsupported(f"{digest[:80]!r} is not a digest (sha256:<64 hex digits>)")
+    return digest.removeprefix("sha256:")
 
 
 class ReleaseStore(Protocol):

@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from apx.backends.files.folders import sync_folder
+from apx.backends.files.folders import sync
 from apx.clock import Clock, SystemClock
 from apx.errors import NotFound, Unavailable, Unsupported
 
@@ -96,8 +96,8 @@ class FileBlobs:
         path.parent.mkdir(exist_ok=True)
         # Stored again, a blob is young again: `expire` must not take it from under its second owner.
         Path(file.name).rename(path)
-        sync_folder(path.parent)
-        sync_folder(self._home)
+        sync(path.parent)
+        sync(self._home)
 
     def _expire(self, before: float) -> int:
         removed = sum(_remove_older(path, before) for path in self._home.glob("[0-9a-f][0-9a-f]/*"))

@@ -10,17 +10,9 @@ from pathlib import Path
 
 import msgspec
 
-from apx.backends.files.folders import sync_folder
-from apx.errors import NotFound, Unavailable, Unsupported
-from apx.release.digest import is_digest
-from apx.release.store import Listed
-
-_MAX_ENVELOPE_BYTES = 16 * 1024 * 1024
-
-
-class _Stored(msgspec.Struct, frozen=True):
-    listed: Listed
-    envelope: bytes
+from apx.backends.files.folders import sync
+from apx.errors import NotFound, Unavailable
+from apx.release.store import MOST_ENVELOPE_BYTES, Listed, Stored, stored_name
 
 
 class FileReleaseStore:
@@ -32,23 +24,23 @@ class FileReleaseStore:
 
     async def put_blob(self, digest: str, content: bytes) -> None:
         """Store one part under its digest."""
-        await asyncio.to_thread(_write_once, self._blobs / _name(digest), content)
+        await asyncio.to_thread(_write_once, self._blobs / stored_name(digest), content)
 
     async def get_blob(self, digest: str, limit_bytes: int) -> bytes:
         """Return at most `limit_bytes` + 1 bytes of a part."""
-        return await asyncio.to_thread(_read, self._blobs / _name(digest), limit_bytes + 1)
+        return await asyncio.to_thread(_read, self._blobs / stored_name(digest), limit_bytes + 1)
 
     async def put_release(self, listed: Listed, envelope: bytes) -> None:
         """Store the signed envelope of a release."""
-        content = msgspec.json.encode(_Stored(listed=listed, envelope=envelope))
-        await asyncio.to_thread(_write_once, self._releases / f"{_name(listed.digest)}.json", content)
+        content = msgspec.json.encode(Stored(listed=listed, envelope=envelope))
+        await asyncio.to_thread(_write_once, self._releases / f"{stored_name(listed.digest)}.json", content)
 
     async def get_release(self, digest: str) -> bytes:
         """Return the envelope of a release, not verified."""
-        path = self._releases / f"{_name(digest)}.json"
-        content = await asyncio.to_thread(_read, path, _MAX_ENVELOPE_BYTES)
+        path = self._releases / f"{stored_name(digest)}.json"
+        content = await asyncio.to_thread(_read, path, MOST_ENVELOPE_BYTES)
         try:
-            return msgspec.json.decode(content, type=_Stored).envelope
+            return msgspec.json.decode(content, type=Stored).envelope
         except (msgspec.MsgspecError, ValueError):
             return b""  # what cannot be read has no valid signature either: the loader refuses it
 
@@ -61,18 +53,12 @@ class FileReleaseStore:
         found = []
         for path in self._releases.glob("*.json"):
             try:
-                listed = msgspec.json.decode(path.read_bytes(), type=_Stored).listed
+                listed = msgspec.json.decode(path.read_bytes(), type=Stored).listed
             except (msgspec.MsgspecError, ValueError, OSError):
                 continue
             if listed.digest == f"sha256:{path.stem}":
                 found.append(listed)
         return sorted(found, key=lambda listed: (listed.stored_at, listed.digest), reverse=True)
-
-
-def _name(digest: str) -> str:
-    if not is_digest(digest):
-        raise Unsupported(f"{digest[:80]!r} is not a digest (sha256:<64 hex digits>)")
-    return digest.removeprefix("sha256:")
 
 
 def _read(path: Path, limit_bytes: int) -> bytes:
@@ -100,6 +86,6 @@ def _write_once(path: Path, content: bytes) -> None:
             except BaseException:
                 Path(file.name).unlink(missing_ok=True)
                 raise
-        sync_folder(path.parent)
+        sync(path.parent)
     except OSError as error:
         raise Unavailable(f"{path} cannot be written: {error}") from error

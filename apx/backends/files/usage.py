@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from apx.backends.files.folders import sync
 from apx.errors import Unavailable
 from apx.usage.events import COLUMNS, UsageEvent, day_of, row_of
 from apx.usage.questions import Question, Total, duckdb_sql, totals
@@ -133,15 +134,7 @@ def _keep(path: Path, table: pa.Table) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     pq.write_table(table, draft, compression="zstd")
-    _sync(draft)
+    sync(draft)
     draft.replace(path)
     for folder in (path.parent, path.parent.parent):  # the day's folder may be new
-        _sync(folder)
-
-
-def _sync(path: Path) -> None:
-    opened = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
+        sync(folder)

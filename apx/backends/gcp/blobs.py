@@ -18,6 +18,7 @@ from typing import IO
 import google_crc32c
 from google.cloud.storage import Bucket
 
+from apx.backends.gcp.names import BODIES
 from apx.backends.gcp.objects import Content, Objects, Seen, crc32c_text, together
 from apx.clock import Clock, SystemClock
 from apx.errors import NotFound, Unavailable, Unsupported
@@ -27,7 +28,6 @@ PIECE_BYTES = 2 * 1024 * 1024
 SPOOL_BYTES = 1024 * 1024
 """From here on a body waits on the disk, not in memory."""
 
-_FOLDER = "bodies/"
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 
 
@@ -44,7 +44,7 @@ class GcsBlobs:
         with SpooledTemporaryFile(SPOOL_BYTES) as file:
             digest, content = await _spool(file, chunks, max_bytes)
             # Stored again, a blob is young again: `expire` must not take it from under its second owner.
-            await self._objects.store(_FOLDER + digest, content, stored_at=self._clock.time())
+            await self._objects.store(BODIES + digest, content, stored_at=self._clock.time())
         return f"sha256:{digest}", content.size_bytes
 
     async def get(self, digest: str) -> AsyncIterator[bytes]:
@@ -52,7 +52,7 @@ class GcsBlobs:
         match = _DIGEST.fullmatch(digest)
         if match is None:
             raise NotFound(f"{digest!r} is no digest")
-        seen = await self._objects.look(_FOLDER + match[1])
+        seen = await self._objects.look(BODIES + match[1])
         if seen is None:
             raise NotFound(f"blob {digest} is not here")
         hashed, ready = hashlib.sha256(), b""
@@ -71,7 +71,7 @@ class GcsBlobs:
         """Remove blobs that were stored longer ago, unless they are stored again meanwhile; return how many."""
         before = self._clock.time() - older_than_s
         removed = 0
-        async for page in self._objects.pages(_FOLDER):
+        async for page in self._objects.pages(BODIES):
             old = [partial(self._objects.remove, seen) for seen in page if seen.stored_at < before]
             removed += sum(await together(old))
         return removed

@@ -17,7 +17,7 @@ from apx.backends.gcp.journal import Journal
 from apx.backends.gcp.recovery import LOOK_EVERY_S, Recovery
 from apx.backends.gcp.results import JournaledResults
 from apx.backends.gcp.usage import PubSubUsage
-from apx.backends.valkey.bus import Origin, ValkeyBus
+from apx.backends.valkey.bus import Origin, ValkeyBus, letter_of
 from apx.errors import Unavailable
 from apx.requests.model import DeadLetter, Delivery, Envelope, Result
 from apx.requests.ports import ProductBounds, Published, Settled, Settlement
@@ -141,8 +141,8 @@ class JournaledBus:
         if standing is None:
             return answer
         counted = standing == settlement.result
-        if counted and settlement.dead_letter is not None:
-            await self._documents.bury(_letter(settlement, standing))
+        if counted and (letter := letter_of(settlement)) is not None:
+            await self._documents.bury(letter)
         if not answer.counted:  # the lane passed on in between, or another result was first
             await self._results.remember(standing)
         return Settled(counted, answer.next)
@@ -155,15 +155,3 @@ def _dealt(settlement: Settlement, standing: Result | None) -> Settlement:
 
 def _event(settlement: Settlement, result: Result) -> UsageEvent:
     return event_of(accepted(settlement.delivery.envelope), result)
-
-
-def _letter(settlement: Settlement, result: Result) -> DeadLetter:
-    assert settlement.dead_letter is not None  # noqa: S101 -- for the type checker; the caller has looked
-    return DeadLetter(
-        id="",
-        envelope=settlement.delivery.envelope,
-        reason=settlement.dead_letter.code,
-        detail=settlement.dead_letter.detail,
-        attempts=settlement.delivery.attempt,
-        at_ms=result.finished_ms,
-    )

@@ -17,6 +17,7 @@ from google.api_core.exceptions import ServiceUnavailable
 from google.api_core.retry import if_exception_type
 from google.api_core.retry_async import AsyncRetry
 from google.cloud.firestore import AsyncClient
+from google.cloud.firestore_v1.async_query import AsyncQuery
 from google.cloud.firestore_v1.services.firestore import FirestoreAsyncClient
 from google.cloud.firestore_v1.services.firestore.transports import FirestoreGrpcAsyncIOTransport as Transport
 from google.cloud.firestore_v1.types import Document, ListenRequest, ListenResponse, Target, TargetChange
@@ -97,9 +98,16 @@ def bounded(timeout_s: float = CALL_TIMEOUT_S) -> Bounds:
     return {"retry": AsyncRetry(away, initial=0.05, maximum=0.5, timeout=_REPEAT_FOR_S), "timeout": timeout_s}
 
 
-def once(timeout_s: float = CALL_TIMEOUT_S) -> Bounds:
+def once() -> Bounds:
     """Return the arguments of a call that is made once: one whose repetition would not mean the same."""
-    return {"retry": None, "timeout": timeout_s}
+    return {"retry": None, "timeout": CALL_TIMEOUT_S}
+
+
+def query_target(client: AsyncClient, query: AsyncQuery) -> Target:
+    """Return the target of what a query finds."""
+    form = query._to_protobuf()  # noqa: SLF001 -- the client has no listener
+    parent = f"{database(client)}/documents"
+    return Target(query=Target.QueryTarget(parent=parent, structured_query=form), target_id=1)
 
 
 async def server_time(client: AsyncClient) -> dt.datetime:

@@ -22,7 +22,7 @@ from google.cloud.firestore_v1.types import Document, Target
 from apx.admission.keys import KeyRecord
 from apx.backends.gcp import names
 from apx.backends.gcp.connection import unavailable
-from apx.backends.gcp.firestore import POLL_EVERY_S, Listener, Signal, bounded, database, once, server_time
+from apx.backends.gcp.firestore import POLL_EVERY_S, Listener, Signal, bounded, once, query_target, server_time
 from apx.clock import Clock, SystemClock
 from apx.errors import Unavailable
 
@@ -52,8 +52,8 @@ class FirestoreKeys:
     async def named(self, key_id: str) -> KeyRecord | None:
         """Return the record of the key with this id."""
         with unavailable("looking up a key"):
-            found = await self._keys.where(filter=FieldFilter("id", "==", key_id)).limit(1).get(**bounded())
-        return _record(found[0]) if found else None
+            found = await self._named(key_id)
+        return None if found is None else _record(found)
 
     async def put(self, record: KeyRecord) -> None:
         """Store a new key."""
@@ -81,13 +81,17 @@ class FirestoreKeys:
     async def revoke(self, key_id: str) -> KeyRecord | None:
         """Forget a key for good; return what it was."""
         with unavailable("revoking a key"):
-            found = await self._keys.where(filter=FieldFilter("id", "==", key_id)).limit(1).get(**bounded())
-            if not found:
+            found = await self._named(key_id)
+            if found is None:
                 return None
-            batch = self._telling(found[0].id)
-            batch.delete(found[0].reference)
+            batch = self._telling(found.id)
+            batch.delete(found.reference)
             await batch.commit(**bounded())
-        return _record(found[0])
+        return _record(found)
+
+    async def _named(self, key_id: str) -> DocumentSnapshot[AsyncDocumentReference] | None:
+        found = await self._keys.where(filter=FieldFilter("id", "==", key_id)).limit(1).get(**bounded())
+        return found[0] if found else None
 
     async def list_keys(self, org: str | None = None) -> list[KeyRecord]:
         """Return all keys, or an org's."""
@@ -150,9 +154,7 @@ class _Notices:
         """Ask for the notices from now on."""
         self._since = await server_time(self._client) - _LONGEST_WRITE
         self._told.clear()
-        form = self._query()._to_protobuf()  # noqa: SLF001 -- the client has no listener
-        parent = f"{database(self._client)}/documents"
-        return Target(query=Target.QueryTarget(parent=parent, structured_query=form), target_id=1)
+        return query_target(self._client, self._query())
 
     def heard(self, signal: Signal) -> None:
         """Note that the listener has begun or was lost."""

@@ -12,7 +12,7 @@ from google.cloud.firestore_v1.types import Document, Target
 from apx.admission.orgs import OrgState
 from apx.backends.gcp import names
 from apx.backends.gcp.connection import unavailable
-from apx.backends.gcp.firestore import Listener, Signal, bounded, database
+from apx.backends.gcp.firestore import Listener, Signal, bounded, query_target
 
 
 class FirestoreOrgs:
@@ -57,9 +57,7 @@ class FirestoreOrgs:
                 yield ""
 
     async def _target(self) -> Target:
-        form = self._orgs.order_by("__name__")._to_protobuf()  # noqa: SLF001 -- the client has no listener
-        parent = f"{database(self._client)}/documents"
-        return Target(query=Target.QueryTarget(parent=parent, structured_query=form), target_id=1)
+        return query_target(self._client, self._orgs.order_by("__name__"))
 
 
 def _state(found: DocumentSnapshot[AsyncDocumentReference]) -> OrgState:

@@ -13,17 +13,10 @@ import msgspec
 from google.cloud.storage import Bucket
 
 from apx.backends.gcp.objects import Objects, content_of, together
-from apx.errors import NotFound, Unsupported
-from apx.release.digest import is_digest
-from apx.release.store import Listed
+from apx.errors import NotFound
+from apx.release.store import MOST_ENVELOPE_BYTES, Listed, Stored, stored_name
 
-_MAX_ENVELOPE_BYTES = 16 * 1024 * 1024
 _RELEASE = re.compile(r"releases/([0-9a-f]{64})\.json")
-
-
-class _Stored(msgspec.Struct, frozen=True):
-    listed: Listed
-    envelope: bytes
 
 
 class GcsReleaseStore:
@@ -34,20 +27,20 @@ class GcsReleaseStore:
 
     async def put_blob(self, digest: str, content: bytes) -> None:
         """Store one part under its digest."""
-        await self._objects.store(f"blobs/{_name(digest)}", content_of(content))
+        await self._objects.store(f"blobs/{stored_name(digest)}", content_of(content))
 
     async def get_blob(self, digest: str, limit_bytes: int) -> bytes:
         """Return at most `limit_bytes` + 1 bytes of a part."""
-        return await self._objects.read(f"blobs/{_name(digest)}", start=0, end=limit_bytes + 1)
+        return await self._objects.read(f"blobs/{stored_name(digest)}", start=0, end=limit_bytes + 1)
 
     async def put_release(self, listed: Listed, envelope: bytes) -> None:
         """Store the signed envelope of a release."""
-        content = msgspec.json.encode(_Stored(listed=listed, envelope=envelope))
-        await self._objects.store(f"releases/{_name(listed.digest)}.json", content_of(content))
+        content = msgspec.json.encode(Stored(listed=listed, envelope=envelope))
+        await self._objects.store(f"releases/{stored_name(listed.digest)}.json", content_of(content))
 
     async def get_release(self, digest: str) -> bytes:
         """Return the envelope of a release, not verified."""
-        stored = await self._read(f"releases/{_name(digest)}.json")
+        stored = await self._read(f"releases/{stored_name(digest)}.json")
         return stored.envelope if stored else b""  # what cannot be read has no valid signature: the loader refuses it
 
     async def list_releases(self) -> AsyncIterator[Listed]:
@@ -67,15 +60,9 @@ class GcsReleaseStore:
             return None
         return stored.listed if stored and stored.listed.digest == digest else None
 
-    async def _read(self, name: str) -> _Stored | None:
-        content = await self._objects.read(name, start=0, end=_MAX_ENVELOPE_BYTES)
+    async def _read(self, name: str) -> Stored | None:
+        content = await self._objects.read(name, start=0, end=MOST_ENVELOPE_BYTES)
         try:
-            return msgspec.json.decode(content, type=_Stored)
+            return msgspec.json.decode(content, type=Stored)
         except (msgspec.MsgspecError, ValueError):
             return None
-
-
-def _name(digest: str) -> str:
-    if not is_digest(digest):
-        raise Unsupported(f"{digest[:80]!r} is not a digest (sha256:<64 hex digits>)")
-    return digest.removeprefix("sha256:")

@@ -264,8 +264,10 @@ def _settle_args(settlement: Settlement, most_s: float | None) -> tuple[bytes | 
         what = "release" if settlement.release else "retry"
         return (*lead, what, b"", 0, int((settlement.retry_after_s or 0) * 1000), b"", b"")
     what = "next" if settlement.take_next else "result"
+    letter = letter_of(settlement)
+    buried = b"" if letter is None else _encode(letter)
     usage = _encode(event_of(accepted(delivery.envelope), result)) if most_s is None else b""
-    return (*lead, what, _encode(result), kept_ms(result, most_s), 0, _letter_of(settlement), usage)
+    return (*lead, what, _encode(result), kept_ms(result, most_s), 0, buried, usage)
 
 
 def kept_ms(result: Result, most_s: float | None) -> int:
@@ -288,11 +290,12 @@ def _calls(settlements: Sequence[tuple[bytes | str | int, ...]]) -> Iterator[lis
         yield args
 
 
-def _letter_of(settlement: Settlement) -> bytes:
+def letter_of(settlement: Settlement) -> DeadLetter | None:
+    """Return the dead letter that a settlement asks for."""
     reason, result = settlement.dead_letter, settlement.result
     if reason is None or result is None:
-        return b""
-    letter = DeadLetter(
+        return None
+    return DeadLetter(
         id="",
         envelope=settlement.delivery.envelope,
         reason=reason.code,
@@ -300,7 +303,6 @@ def _letter_of(settlement: Settlement) -> bytes:
         attempts=settlement.delivery.attempt,
         at_ms=result.finished_ms,
     )
-    return _encode(letter)
 
 
 def _delivery(envelope: bytes, attempt: int, fence: int, crashes: int) -> Delivery:
