@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
-from apx.admission.bodies import has_one_reading, is_json_type
+from apx.admission.bodies import has_one_reading, is_encoded, is_json_type
 from apx.admission.contract import Contract, Held, Seen, contract_of
 from apx.admission.departures import Departure
 from apx.admission.keys import KeyRecord
@@ -293,7 +293,7 @@ def _input(product: LiveProduct, key: KeyRecord, call: Call, seen: Seen, held: H
     if policy.body and call.body:
         if not is_json_type(call.headers.get("content-type", "application/json")):
             return Refused(status=415, code="body-not-json", detail="This product takes application/json.")
-        if call.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        if is_encoded(call.headers):
             return _ENCODED
         if not held.body_is_read and not has_one_reading(call.body):
             return Refused(status=400, code="body-invalid", detail="The body is not JSON with one reading (RFC 8259).")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import accumulate
 from typing import Any
 
@@ -22,6 +22,11 @@ def is_json_type(content_type: str) -> bool:
         return True
     kind, *parameters = content_type.lower().split(";")
     return _TYPE.fullmatch(kind.strip()) is not None and _are_utf8(parameters)
+
+
+def is_encoded(headers: Mapping[str, str]) -> bool:
+    """Tell whether a body is not what its media type says before it was decoded."""
+    return headers.get("content-encoding", "identity").strip().lower() != "identity"
 
 
 def _are_utf8(parameters: Iterable[str]) -> bool:

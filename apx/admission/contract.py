@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from apx.admission.bodies import is_json_type, read_json
-from apx.admission.departures import Departure, departure_of, schema_departures
+from apx.admission.bodies import is_encoded, is_json_type, read_json
+from apx.admission.departures import Departure, departure_of, escaped, schema_departures
 from apx.admission.parameters import readings
 from apx.catalog.openapi.compile import (
     Ready,
@@ -148,12 +148,12 @@ def _values(ready: ReadyParameter, seen: Seen) -> list[str]:
 
 
 def _pointer(ready: ReadyParameter) -> str:
-    return "/" + ready.parameter.name.replace("~", "~0").replace("/", "~1")
+    return "/" + escaped(ready.parameter.name)
 
 
 def _with_json(schema: Ready, seen: Seen) -> Held:
     body = seen.body
-    if seen.headers.get("content-encoding", "identity").strip().lower() != "identity":
+    if is_encoded(seen.headers):
         return Held(_ENCODED, body_is_read=False)
     if (body.count(b",") + body.count(b"[") + body.count(b"{") + 1) * schema.work > MOST_WORK:
         return Held(_TOO_MUCH, body_is_read=False)

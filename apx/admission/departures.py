@@ -49,14 +49,16 @@ def departure_of(
     return Departure(place=place, pointer=pointer, detail=_detail(error.kind))
 
 
+def escaped(name: str) -> str:
+    """Return a name as a step of a JSON Pointer."""
+    return name.replace("~", "~0").replace("/", "~1")
+
+
 _OTHERWISE = "does not keep the schema"
 
 
 def _pointer(path: Sequence[str | int], names: Collection[str]) -> str:
-    steps = (
-        str(step) if isinstance(step, int) else step.replace("~", "~0").replace("/", "~1") if step in names else "*"
-        for step in path
-    )
+    steps = (str(step) if isinstance(step, int) else escaped(step) if step in names else "*" for step in path)
     pointer = "".join(f"/{step}" for step in steps)
     return pointer if len(pointer) <= _LONGEST_POINTER else pointer[:_LONGEST_POINTER] + "…"
 

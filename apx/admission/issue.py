@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from apx.admission.keys import ENVIRONMENT, KeyRecord, KeyStore, mint, sha256_of
+from apx.admission.keys import ENVIRONMENT, KeyRecord, KeyStore, mint, sha256_of, shown_key
 from apx.admission.terms import NONE, Terms
 from apx.catalog.model import Catalog
 from apx.clock import Clock
@@ -36,6 +36,10 @@ class Rotated(msgspec.Struct, frozen=True, kw_only=True):
     new: KeyRecord
     old: KeyRecord
     """As it is now, with its end."""
+
+    def shown(self) -> dict[str, object]:
+        """Show it to whoever asked for it, this once."""
+        return {"key": self.key, **shown_key(self.new), "replaces": self.old.id, "old_expires_ms": self.old.expires_ms}
 
 
 def holder_of(catalog: Catalog, org: str) -> Holder:

@@ -7,7 +7,7 @@ between the two leaves an entry whose change may not have happened, never a chan
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 
 import msgspec
 
@@ -66,18 +66,16 @@ class Recorder:
                 await self._store.append([said])
             raise
 
-    @asynccontextmanager
-    async def replay(self, letter: DeadLetter, again: Envelope) -> AsyncIterator[None]:
+    def replay(self, letter: DeadLetter, again: Envelope) -> AbstractAsyncContextManager[None]:
         """Record that a dead letter is queued again, as `replay_letters` asks for."""
-        async with self.recorded(
+        return self.recorded(
             "dead-letter-replay",
             f"dead letter {letter.id}",
             org=again.org,
             product=again.product,
             before=letter.envelope.id,
             after=again.id,
-        ):
-            yield
+        )
 
 
 class RecordedKeys(KeyStore):

@@ -64,11 +64,6 @@ class Verifier:
         """Return the place of the last entry."""
         return self._last.number
 
-    @property
-    def clean(self) -> bool:
-        """Tell whether nothing was found so far."""
-        return not self._findings
-
     def see(self, entry: Entry) -> None:
         """Look at the next entry. After a fault it goes on from what is there, so that one fault is not told twice."""
         last, self._seen = self._last, self._seen + 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +19,7 @@ from apx.audit.verify import Report, verify_store
 from apx.cli.output import AsJson, json_line, moment, print_json, print_table
 from apx.errors import Unsupported
 from apx.settings import Settings
+from apx.usage.questions import moment as read_moment
 
 app = typer.Typer(help="Read and verify the audit log.", no_args_is_help=True)
 
@@ -80,12 +80,8 @@ def checkpoint() -> None:
 
 
 def _wanted(since: str, product: str, org: str, actor: str) -> Wanted:
-    try:
-        moment = datetime.fromisoformat(since) if since else datetime.fromtimestamp(0, UTC)
-    except ValueError as error:
-        raise Unsupported(f"--since {since[:40]!r} is no time: 2026-11-25, or 2026-11-25T08:00") from error
-    moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-    return Wanted(since_ms=int(moment.timestamp() * 1000), product=product, org=org, actor=actor)
+    since_ms = int(read_moment(since, what="--since").timestamp() * 1000) if since else 0
+    return Wanted(since_ms=since_ms, product=product, org=org, actor=actor)
 
 
 def _row(one: Entry) -> tuple[object, ...]:

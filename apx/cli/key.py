@@ -93,10 +93,9 @@ def rotate(
 ) -> None:
     """Make another key on the same terms, and show it this once; the old one ends after the grace period."""
     rotated = asyncio.run(_rotate(key_id, _period_s(grace), environment))
-    ends_ms = rotated.old.expires_ms or 0
     if as_json:
-        old = {"replaces": rotated.old.id, "old_expires_ms": ends_ms}
-        return print_json({"key": rotated.key, **shown_key(rotated.new), **old})
+        return print_json(rotated.shown())
+    ends_ms = rotated.old.expires_ms or 0
     print(rotated.key)
     said = f"{rotated.new.id} replaces {rotated.old.id}, which works until {moment(ends_ms / 1000)}"
     return typer.echo(said, err=True)

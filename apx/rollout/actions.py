@@ -218,8 +218,8 @@ async def _start_one(store: RolloutStore, active: Active | None, starting: _Star
     product, digest = starting.manifest.product, starting.wish.digest
     if active is None:
         first = Active(product=product, stable=digest)
-        audit = _entry(None, first, starting.now_ms, actor=starting.actor, action="activate", why=starting.why)
-        audit = msgspec.structs.replace(audit, source=starting.source)
+        by = {"actor": starting.actor, "source": starting.source}
+        audit = _entry(None, first, starting.now_ms, **by, action="activate", why=starting.why)
         await store.change(first, audit)
         return Started(product=product, digest=digest, outcome="activated")
     if known := _known(active, digest):
@@ -232,9 +232,10 @@ async def _start_one(store: RolloutStore, active: Active | None, starting: _Star
     why = starting.why
     if before is not None and before.under_way:
         why = f"{why} (supersedes {before.id})".strip()
-    audit = _entry(active, changed, starting.now_ms, actor=starting.actor, action="start", why=why)
+    by = {"actor": starting.actor, "source": starting.source}
+    audit = _entry(active, changed, starting.now_ms, **by, action="start", why=why)
     state = outcome if outcome == "waiting" else "pending"
-    shown = msgspec.structs.replace(audit, source=starting.source, rollout=rollout.id, state=state)
+    shown = msgspec.structs.replace(audit, rollout=rollout.id, state=state)
     await store.change(changed, shown)
     return Started(product=product, digest=digest, outcome=outcome, rollout=rollout.id, note=_note(budget))
 

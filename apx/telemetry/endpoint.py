@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -145,6 +146,20 @@ def serve_health(
         raise Misconfigured(f"cannot serve health on {host}:{port}: {error}") from error
     threading.Thread(target=server.serve_forever, args=(0.1,), name="apx-health", daemon=True).start()
     return server
+
+
+@contextmanager
+def health(port: int | None, ready: Callable[[], bool], *, host: str) -> Iterator[LoopWatch]:
+    """Watch the running loop, and serve health and metrics meanwhile; without a port nothing is served."""
+    watch = LoopWatch()
+    watch.start()
+    server = None if port is None else serve_health(port, ready, host=host, watch=watch)
+    try:
+        yield watch
+    finally:
+        if server is not None:
+            server.close()
+        watch.stop()
 
 
 def _said(yes: bool) -> tuple[int, str, bytes]:  # noqa: FBT001  # the answer is the argument

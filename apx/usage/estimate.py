@@ -135,7 +135,6 @@ def estimate(profile: Profile, prices: Prices | None = None) -> Estimate:
     checked(profile)
     usage, fixed = _components(profile, listed, "usage"), _components(profile, listed, "fixed")
     total = _sum(usage)
-    levers = [(name, says, change(profile)) for name, says, change in _LEVERS]
     everything = profile
     for _, _, change in _LEVERS:
         everything = change(everything)
@@ -147,7 +146,7 @@ def estimate(profile: Profile, prices: Prices | None = None) -> Estimate:
         fixed_usd_per_day=_sum(fixed),
         budget_usd_per_day=BUDGET_USD,
         sensitivities=tuple(_sensitivities(profile, listed, total)),
-        levers=tuple(Lever(name, says, usage_usd(changed, listed)) for name, says, changed in levers),
+        levers=tuple(Lever(name, says, usage_usd(change(profile), listed)) for name, says, change in _LEVERS),
         with_all_levers_usd_per_day=usage_usd(everything, listed),
     )
 

@@ -42,8 +42,6 @@ VCPU_PER_POD = {"edge": 2.25, "worker": 0.5, "monitor": 0.25, "control": 0.25}
 GIB_PER_POD = {"edge": 3.0, "worker": 0.5, "monitor": 0.5, "control": 0.5}
 LEAST_PODS = {"edge": 2, "worker": 2, "monitor": 2, "control": 2}
 DELIVERIES_PER_WORKER = 64
-SCALED_AT = 0.6
-"""More pods come when this share of the processor is in use."""
 VALKEY_NODES = 2
 FORWARDING_RULES, ARMOR_POLICIES, ARMOR_RULES = 2, 2, 16
 

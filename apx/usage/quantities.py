@@ -12,12 +12,12 @@ from typing import Literal
 
 import msgspec
 
+from apx.catalog.model import DAY_S
 from apx.usage import per_request as per
 from apx.usage.profile import Profile
 
-HOURS, DAYS_PER_MONTH, MONTHS = 24.0, 730 / 24, 24 / 730
+HOURS, MONTHS = 24.0, 24 / 730
 TIB, GIB = 2.0**40, 2.0**30
-DAY_S = 86_400
 
 LEAST_BILLED_BYTES = 1_000
 """Of each publish and each pull; entries of a lane rarely share one."""

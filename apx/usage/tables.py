@@ -11,7 +11,6 @@ import msgspec
 
 from apx.usage.questions import By, Question, Total
 
-FOCUS_VERSION = "1.2"
 FOCUS_BY: tuple[By, ...] = ("day", "org", "product", "plan", "key")
 """What a FOCUS row is one of."""
 FOCUS_COLUMNS = (

@@ -79,8 +79,7 @@ def keys(backends: Backends, loader: Loader, access: Access, clock: Clock) -> AP
         """Make another key on the same terms; the old one works until `old_expires_ms`."""
         rotated = await rotate_key(backends.by(by).keys, key_id, clock=clock, grace_s=rotation.grace_s)
         response.headers.update({**_NO_STORE, "location": f"/api/v1/keys/{rotated.new.id}"})
-        old = {"replaces": rotated.old.id, "old_expires_ms": rotated.old.expires_ms}
-        return {"key": rotated.key, **shown_key(rotated.new), **old}
+        return rotated.shown()
 
     @router.delete("/keys/{key_id}", status_code=204)
     async def revoke(key_id: KeyId, by: By = admin) -> Response:

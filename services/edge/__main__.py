@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Sequence
 
 from apx import bootstrap
 from apx.errors import ApxError
@@ -14,7 +13,7 @@ from apx.release.model import Manifest
 from apx.rollout.arms import Arms
 from apx.rollout.counts import Tally
 from apx.telemetry import logs
-from apx.telemetry.endpoint import LoopWatch, serve_health
+from apx.telemetry.endpoint import health
 from services.edge.answers import Answers
 from services.edge.counting import Counting
 from services.edge.follow import follow
@@ -50,7 +49,9 @@ async def _run(settings: EdgeSettings) -> None:
         ]
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, following.cancel)
         try:
-            with _health(settings):
+            with health(
+                settings.edge_config_port or None, settings.published_path.exists, host=settings.edge_config_host
+            ):
                 ended, _ = await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
             for task in ended:
                 if not task.cancelled():
@@ -59,23 +60,6 @@ async def _run(settings: EdgeSettings) -> None:
             for task in work:
                 task.cancel()
             await asyncio.gather(*work, return_exceptions=True)
-
-
-@contextmanager
-def _health(settings: EdgeSettings) -> Iterator[None]:
-    """Say whether Envoy's files hold what is live; those of an earlier process still do."""
-    if not settings.edge_config_port:
-        yield
-        return
-    watch = LoopWatch()
-    watch.start()
-    ready = settings.published_path.exists
-    server = serve_health(settings.edge_config_port, ready, host=settings.edge_config_host, watch=watch)
-    try:
-        yield
-    finally:
-        server.close()
-        watch.stop()
 
 
 async def _known(

@@ -7,14 +7,12 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from apx import bootstrap
 from apx.audit.mirror import Mirror
 from apx.errors import ApxError
 from apx.telemetry import logs
-from apx.telemetry.endpoint import LoopWatch, serve_health
+from apx.telemetry.endpoint import health
 from services.monitor.app import Monitor
 from services.monitor.settings import MonitorSettings
 
@@ -49,26 +47,11 @@ async def serve(settings: MonitorSettings) -> None:
             loop.add_signal_handler(number, monitor.stop)
         mirror = asyncio.create_task(Mirror(backends.rollouts, backends.audit).run())
         try:
-            with _health(settings, monitor):
+            with health(settings.monitor_port or None, lambda: monitor.ready, host=settings.monitor_host):
                 await monitor.run()
         finally:
             mirror.cancel()
             await asyncio.gather(mirror, return_exceptions=True)
-
-
-@contextmanager
-def _health(settings: MonitorSettings, monitor: Monitor) -> Iterator[None]:
-    watch = LoopWatch()
-    watch.start()
-    server = None
-    if settings.monitor_port:
-        server = serve_health(settings.monitor_port, lambda: monitor.ready, host=settings.monitor_host, watch=watch)
-    try:
-        yield
-    finally:
-        if server is not None:
-            server.close()
-        watch.stop()
 
 
 if __name__ == "__main__":

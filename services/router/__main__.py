@@ -8,7 +8,7 @@ import gc
 import random
 import signal
 import sys
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine
 
 import uvicorn
 
@@ -22,7 +22,7 @@ from apx.limits.leases import Limiter
 from apx.rollout.counts import Tally
 from apx.rollout.follow import Follower
 from apx.telemetry import logs, tracing
-from apx.telemetry.endpoint import LoopWatch, serve_health
+from apx.telemetry.endpoint import health
 from services.router.accept import Acceptor
 from services.router.app import Router
 from services.router.requests_api import RequestsApi
@@ -87,7 +87,7 @@ async def serve(settings: RouterSettings) -> None:
             longest_wait_s=settings.max_wait_s,
             log_requests=settings.log_requests,
         )
-        with _health(settings, follower):
+        with health(settings.router_port, lambda: bool(follower.serving), host=settings.router_host):
             await _run(
                 uvicorn.Server(_config(router, settings)),
                 identity.follow(),
@@ -120,19 +120,6 @@ async def _serve_live(follower: Follower[LiveProduct], router: Router) -> None:
             gc.collect()
             gc.freeze()
             gc.set_threshold(_GC_EVERY, 20, 50)
-
-
-@contextlib.contextmanager
-def _health(settings: RouterSettings, follower: Follower[LiveProduct]) -> Iterator[None]:
-    """Health and metrics on a port of their own, seen from outside the event loop."""
-    watch = LoopWatch()
-    watch.start()
-    server = serve_health(settings.router_port, lambda: bool(follower.serving), host=settings.router_host, watch=watch)
-    try:
-        yield
-    finally:
-        server.close()
-        watch.stop()
 
 
 def _config(router: Router, settings: RouterSettings) -> uvicorn.Config:

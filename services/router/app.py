@@ -40,7 +40,6 @@ from services.router.asgi import (
     send_reply,
 )
 from services.router.caller import (
-    SUSPENDED,
     UNAUTHENTICATED,
     Arrival,
     Fork,
@@ -189,13 +188,10 @@ class Router:
             self._tell(exchange, caller)
             return caller
         exchange.caller = caller
-        elsewhere = refused_here(caller, exchange.headers)
-        if elsewhere is not None:
-            self._tell(exchange, elsewhere)
-            return elsewhere
-        if self._standing.suspended(caller.org):
-            self._tell(exchange, SUSPENDED)
-            return SUSPENDED
+        barred = refused_here(caller, exchange.headers, self._standing)
+        if barred is not None:
+            self._tell(exchange, barred)
+            return barred
         if isinstance(found, Target):
             return Arrival(caller, found, found.path)
         chosen = self._chosen(exchange, found)

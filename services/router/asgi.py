@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import msgspec
@@ -74,18 +75,26 @@ async def disconnected(receive: Receive) -> None:
         pass
 
 
+@asynccontextmanager
+async def racing(*awaited: Awaitable[Any]) -> AsyncIterator[tuple[asyncio.Future[Any], ...]]:
+    """Start all and wait for the first of them; at the end those still under way are stopped."""
+    futures = tuple(map(asyncio.ensure_future, awaited))
+    try:
+        await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
+        yield futures
+    finally:
+        for one in futures:
+            one.cancel()
+        await asyncio.gather(*futures, return_exceptions=True)
+
+
 async def unless_gone(awaited: Awaitable[T], receive: Receive) -> T:
     """Return what is awaited. Raises `ClientGone`, and stops waiting, when nobody is there to hear it any more."""
-    waiting, gone = asyncio.ensure_future(awaited), asyncio.ensure_future(disconnected(receive))
-    try:
-        await asyncio.wait({waiting, gone}, return_when=asyncio.FIRST_COMPLETED)
+    async with racing(awaited, disconnected(receive)) as (waiting, _):
         if waiting.done():
-            return waiting.result()
+            result: T = waiting.result()
+            return result
         raise ClientGone
-    finally:
-        waiting.cancel()
-        gone.cancel()
-        await asyncio.gather(waiting, gone, return_exceptions=True)
 
 
 async def send_reply(send: Send, reply: Reply) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 from collections.abc import Awaitable, Iterable, Mapping
@@ -16,10 +15,11 @@ from apx.admission.identity import Identity, leaks_key, presented_key
 from apx.admission.keys import KeyRecord
 from apx.admission.paths import canonical_path
 from apx.admission.routes import BasePaths, Match, MethodNotAllowed
+from apx.admission.standing import Standing
 from apx.admission.terms import may_come_from
 from apx.rollout.arms import Arms
 from apx.rollout.model import Arm
-from services.router.asgi import KeyEnded
+from services.router.asgi import KeyEnded, racing
 
 T = TypeVar("T")
 _MOST_PATH_CHARACTERS = 8192
@@ -141,24 +141,24 @@ async def find_caller(
     return record or UNAUTHENTICATED
 
 
-def refused_here(caller: KeyRecord, headers: Mapping[str, str]) -> Refused | None:
-    """Return the refusal of a key that may not be used from the client's address."""
-    return None if may_come_from(caller, _client_ip(headers)) else _ELSEWHERE
+def refused_here(caller: KeyRecord, headers: Mapping[str, str], standing: Standing) -> Refused | None:
+    """Return the refusal of a key that may not be used from the client's address, or whose org is suspended.
+
+    Raises `Unavailable`.
+    """
+    if not may_come_from(caller, _client_ip(headers)):
+        return _ELSEWHERE
+    return SUSPENDED if standing.suspended(caller.org) else None
 
 
 async def while_valid(identity: Identity, caller: KeyRecord, awaited: Awaitable[T]) -> T:
     """Return what is awaited. Raises `KeyEnded`, and stops waiting, when the caller's key ends first."""
-    waiting, ended = asyncio.ensure_future(awaited), asyncio.ensure_future(identity.until_ended(caller))
-    try:
-        await asyncio.wait({waiting, ended}, return_when=asyncio.FIRST_COMPLETED)
+    async with racing(awaited, identity.until_ended(caller)) as (waiting, ended):
         if waiting.done():
-            return waiting.result()
+            result: T = waiting.result()
+            return result
         ended.result()
         raise KeyEnded
-    finally:
-        waiting.cancel()
-        ended.cancel()
-        await asyncio.gather(waiting, ended, return_exceptions=True)
 
 
 def brings_token(headers: Mapping[str, str]) -> bool:

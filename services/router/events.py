@@ -10,7 +10,7 @@ import msgspec
 
 from apx.errors import Unavailable
 from apx.requests.model import TERMINAL, Event, Result
-from services.router.asgi import HeaderList, Receive, Send, disconnected
+from services.router.asgi import HeaderList, Receive, Send, disconnected, racing
 
 FIELDS: HeaderList = [
     (b"content-type", b"text/event-stream"),
@@ -27,18 +27,11 @@ async def follow(events: AsyncIterator[Event], barred: Awaitable[bytes], receive
 
     Then what that returned, a problem in one line of JSON, is the last event. Raises what `events` raises.
     """
-    stream, gone = asyncio.ensure_future(_stream(events, send)), asyncio.ensure_future(disconnected(receive))
-    over = asyncio.ensure_future(barred)
-    all_three = (stream, gone, over)
-    try:
-        done, _ = await asyncio.wait(all_three, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for one in all_three:
-            one.cancel()
-        await asyncio.gather(*all_three, return_exceptions=True)
-    if stream in done:
+    async with racing(_stream(events, send), disconnected(receive), barred) as (stream, _, over):
+        has_ended, is_barred = stream.done(), over.done()
+    if has_ended:
         stream.result()
-    elif over in done:
+    elif is_barred:
         problem = b"event: problem\ndata: %b\n\n" % over.result()
         await send({"type": "http.response.body", "body": problem, "more_body": True})
         await send({"type": "http.response.body", "body": b""})

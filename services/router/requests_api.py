@@ -6,7 +6,6 @@ without asking a store, and both are answered alike: 404.
 
 from __future__ import annotations
 
-import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
 from contextlib import contextmanager
@@ -28,7 +27,7 @@ from apx.requests.receipt import Receipt, Receipts
 from apx.rollout.arms import Arms
 from apx.telemetry import metrics
 from services.router import events, operation, prefer, replies
-from services.router.asgi import Receive, Reply, Send, encode, unless_gone
+from services.router.asgi import Receive, Reply, Send, encode, racing, unless_gone
 from services.router.caller import SUSPENDED, UNAUTHENTICATED, brings_token, find_caller, refused_here, while_valid
 from services.router.exchange import Exchange
 
@@ -81,9 +80,7 @@ class RequestsApi:
         if isinstance(caller, Refused):
             return await exchange.reply(send, replies.refused(caller, exchange.request_id))
         exchange.caller = caller
-        barred = refused_here(caller, exchange.headers)
-        if barred is None and self._standing.suspended(caller.org):
-            barred = SUSPENDED
+        barred = refused_here(caller, exchange.headers, self._standing)
         if barred is not None:
             return await exchange.reply(send, replies.refused(barred, exchange.request_id))
         request_id, slash, rest = path.removeprefix(_PREFIX).partition("/")
@@ -195,30 +192,19 @@ class RequestsApi:
 
     async def _barred(self, exchange: Exchange, caller: KeyRecord) -> bytes:
         """Return, once the caller may not stay, the problem that says why."""
-        ended = asyncio.ensure_future(self._identity.until_ended(caller))
-        suspended = asyncio.ensure_future(self._standing.until_suspended(caller.org))
-        try:
-            await asyncio.wait({ended, suspended}, return_when=asyncio.FIRST_COMPLETED)
+        ends = self._identity.until_ended(caller), self._standing.until_suspended(caller.org)
+        async with racing(*ends) as (ended, _):
             refusal = UNAUTHENTICATED if ended.done() else SUSPENDED
-        finally:
-            ended.cancel()
-            suspended.cancel()
-            await asyncio.gather(ended, suspended, return_exceptions=True)
         exchange.code = refusal.code
         return replies.refused(refusal, exchange.request_id).body
 
     async def _unless_suspended(self, awaited: Awaitable[T], org: str) -> T:
         """Return what is awaited. Raises `OrgSuspended`, and stops waiting, when the org is suspended meanwhile."""
-        waiting, suspended = asyncio.ensure_future(awaited), asyncio.ensure_future(self._standing.until_suspended(org))
-        try:
-            await asyncio.wait({waiting, suspended}, return_when=asyncio.FIRST_COMPLETED)
+        async with racing(awaited, self._standing.until_suspended(org)) as (waiting, suspended):
             if suspended.done():
                 raise OrgSuspended(f"{org} was suspended while it waited", public=SUSPENDED.detail)
-            return waiting.result()
-        finally:
-            waiting.cancel()
-            suspended.cancel()
-            await asyncio.gather(waiting, suspended, return_exceptions=True)
+            result: T = waiting.result()
+            return result
 
     def _recorded(self, exchange: Exchange, asked: _Asked, current: Result | Progress) -> AsyncIterator[Event]:
         if isinstance(current, Result) and not current.org:  # `_unseen` made it up: no store has events of it

@@ -14,7 +14,7 @@ import structlog
 
 from apx.clock import Clock
 from apx.telemetry import logs
-from apx.telemetry.endpoint import LoopWatch, serve_health
+from apx.telemetry.endpoint import LoopWatch, health
 from services.worker.app import Parts, Worker
 from services.worker.settings import WorkerSettings
 
@@ -28,7 +28,10 @@ async def run(parts: Parts, settings: WorkerSettings, clock: Clock) -> None:
     """Work until SIGTERM or SIGINT, then drain; a second signal ends the process at once."""
     name = settings.worker_name or f"{socket.gethostname()}-{os.getpid()}"
     worker = Worker(parts, settings, name=name, clock=clock, chance=random.SystemRandom().random)
-    with _signals(worker), _health(worker, settings) as watch:
+    with (
+        _signals(worker),
+        health(settings.worker_port or None, lambda: worker.ready, host=settings.worker_host) as watch,
+    ):
         alarm = asyncio.create_task(_alarm(watch))
         _log.info("worker-started", worker=name, concurrency=settings.concurrency)
         try:
@@ -59,21 +62,6 @@ def _signals(worker: Worker) -> Iterator[None]:
     finally:
         for number in numbers:
             loop.remove_signal_handler(number)
-
-
-@contextmanager
-def _health(worker: Worker, settings: WorkerSettings) -> Iterator[LoopWatch]:
-    watch = LoopWatch()
-    watch.start()
-    server = None
-    if settings.worker_port:
-        server = serve_health(settings.worker_port, lambda: worker.ready, host=settings.worker_host, watch=watch)
-    try:
-        yield watch
-    finally:
-        if server is not None:
-            server.close()
-        watch.stop()
 
 
 async def _alarm(watch: LoopWatch) -> None:

@@ -20,7 +20,7 @@ import yaml
 from apx.catalog.mistakes import Path, show_path
 from apx.catalog.model import BasePath, Route, RoutePath
 from apx.catalog.openapi.compile import NotCompiled, compile_operations
-from apx.catalog.openapi.operations import METHODS, paths_under, read_operations, shape
+from apx.catalog.openapi.operations import BRACED, METHODS, paths_under, read_operations, shape
 from apx.catalog.openapi.schemas import Tell
 from apx.catalog.product_checks import RESERVED_BASE_PATHS
 from apx.catalog.urls import UrlRefused, read_url
@@ -29,7 +29,6 @@ from apx.errors import InvalidCatalog
 MOST_ROUTES = 1000
 _MOST_TAKEN_OUT = 500
 _SERVED = tuple(method for method in METHODS if method != "trace")
-_BRACED = re.compile(r"\{([^{}/]+)\}")
 _MOST_ROUNDS = 20
 _NOT_TAKEN_OUT = frozenset({"openapi-version", "openapi-ref-remote"})
 """What is left without these says too little."""
@@ -154,7 +153,7 @@ def _template(path: str) -> str:
         seen[name] = seen.get(name, 0) + 1
         return f"{{{name}}}" if seen[name] == 1 else f"{{{name}_{seen[name]}}}"
 
-    return _BRACED.sub(named, path)
+    return BRACED.sub(named, path)
 
 
 def _take_out(document: Any, base_path: str, routes: list[Route]) -> list[str]:

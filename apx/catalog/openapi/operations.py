@@ -20,7 +20,7 @@ Lack = Callable[[int, str, str, str], None]
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 _VERSION = re.compile(r"3\.([01])(\.[0-9]+)?(-.*)?")
 _DIALECTS = ("https://json-schema.org/draft/2020-12/schema", "https://spec.openapis.org/oas/3.1/dialect/base")
-_BRACED = re.compile(r"\{([^{}/]+)\}")
+BRACED = re.compile(r"\{([^{}/]+)\}")
 _SEPARATORS = {"form": ",", "simple": ",", "spaceDelimited": " ", "pipeDelimited": "|"}
 _NOT_PARAMETERS = frozenset({"accept", "content-type", "authorization"})
 """Header parameters that OpenAPI says to ignore."""
@@ -78,13 +78,13 @@ def read_operations(document: Any, base_path: str, routes: Sequence[Route], tell
     if not isinstance(paths, dict):
         before(("paths",), "openapi-malformed", "there are no paths: describe the product's routes")
         return {}
-    reader = _Reader(document, Schemas(document, old=version == "0", tell=before), before)
+    reader = _Reader(Schemas(document, old=version == "0", tell=before), before)
     return dict(reader.operations(paths, base_path, routes, lack))
 
 
 def shape(template: str) -> str:
     """Return a template without the names in its braces."""
-    return _BRACED.sub("{}", template)
+    return BRACED.sub("{}", template)
 
 
 def paths_under(paths: dict[str, Any], base_path: str) -> dict[str, str]:
@@ -127,8 +127,7 @@ def _version(document: Any, tell: Tell) -> str | None:
 
 
 class _Reader:
-    def __init__(self, document: Any, schemas: Schemas, tell: Tell) -> None:
-        self._document = document
+    def __init__(self, schemas: Schemas, tell: Tell) -> None:
         self._schemas = schemas
         self._tell = tell
 
@@ -202,7 +201,7 @@ class _Reader:
         place, name = value["in"], value["name"]
         if place == "cookie" or (place == "header" and name.lower() in _NOT_PARAMETERS):
             return None
-        named = _BRACED.findall(template)
+        named = BRACED.findall(template)
         if place == "path" and name not in named:
             message = f"'{template}' has no {{{name}}}: name it there, or remove the parameter"
             self._tell((*path, "name"), "openapi-parameter", message)

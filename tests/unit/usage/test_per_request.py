@@ -5,10 +5,11 @@ from __future__ import annotations
 import msgspec
 
 from apx.backends.gcp import blobs, firestore, objects
+from apx.catalog.model import DAY_S
 from apx.requests import model
 from apx.requests.model import Envelope, Result
 from apx.usage import per_request as per
-from apx.usage.quantities import DAY_S, USAGE_BYTES
+from apx.usage.quantities import USAGE_BYTES
 from services.worker.settings import WorkerSettings
 
 RELEASE = "sha256:" + "a" * 64
