@@ -16,6 +16,9 @@ STACKS = ROOT / ".venv-stacks" / "bin" / "python"
 """CDKTF and its providers are 700 MB that only the stacks need."""
 TOOLS = frozenset({"APX_OPA", "APX_ENVOY", "APX_VALKEY_SERVER"})
 """What may reach the tests of the settings of whoever runs them: which binaries to use."""
+SIDE_BY_SIDE = ("--numprocesses=2", "--dist=loadgroup", "--no-loadscope-reorder")
+"""The tests that start processes in one, all others in another; `tests/conftest.py` says which go together."""
+STORIES = {"rollout": "examples.demo_rollout", "listen": "examples.webhook_listener"}
 LOCKS = {
     "requirements-dev.lock": ("pyproject.toml", "--group", "dev"),
     "requirements.lock": ("pyproject.toml", "--constraint", "requirements-dev.lock"),  # what is tested is what ships
@@ -55,10 +58,11 @@ def logs(_: Context) -> None:
 
 @task
 def demo(_: Context) -> None:
-    """Play a story on the running platform: rollout."""
-    if (story := "".join(_rest())) != "rollout":
-        sys.exit(f"There is no story {story!r}; there is: rollout.")
-    sys.exit(_run(sys.executable, "-m", "examples.demo_rollout"))
+    """Play a story on the running platform: rollout. Or be who hears of it: listen [PORT]."""
+    story, *rest = _rest() or [""]
+    if story not in STORIES:
+        sys.exit(f"There is no story {story!r}; there are: {', '.join(STORIES)}.")
+    sys.exit(_run(sys.executable, "-m", STORIES[story], *rest))
 
 
 @task
@@ -66,7 +70,7 @@ def test(_: Context) -> None:
     """Run every check and every test; with arguments only pytest, with them."""
     arguments = _rest()
     linted = 0 if arguments else _run(sys.executable, "-m", "checks.lint")
-    tested = _run(sys.executable, "-m", "pytest", *arguments, env=_for_tests())
+    tested = _run(sys.executable, "-m", "pytest", *(arguments or SIDE_BY_SIDE), env=_for_tests())
     sys.exit(tested or linted)
 
 

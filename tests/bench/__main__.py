@@ -19,6 +19,7 @@ from tests.bench import (
     decision,
     growth,
     judge,
+    keys,
     latency,
     limits,
     replay,
@@ -64,6 +65,7 @@ GROUPS: dict[str, Group] = {
     "replay": replay,
     "synth": synth,
     "limits": limits,
+    "keys": keys,
 }
 TOOLS = frozenset({"APX_OPA", "APX_ENVOY", "APX_VALKEY_SERVER"})
 """Which binaries to use: all that may come from the settings of whoever runs this."""

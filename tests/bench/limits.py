@@ -3,48 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import time
 from collections.abc import Awaitable, Callable, Iterator
 
 from apx.backends.valkey.connection import connect
 from apx.backends.valkey.limits import ValkeyLimits
-from apx.backends.valkey.server import server_command
 from apx.catalog.model import Rate
 from apx.clock import SystemClock
 from apx.limits.leases import LOAN_S, Level, Limiter
 from apx.limits.store import Want
-from tests.bench.bench import Bench, NotMeasured
+from tests.bench.bench import Bench
+from tests.bench.celery_api import start_store
 from tests.bench.row import Goal, Row, interleaved, row
 
 NAMES = ("limit-check",)
 RATE = Rate(per_second=1_000_000, burst=1_000_000)
 LEVELS = (Level("plan", "k:orders:k1", RATE), Level("org", "o:orders:acme", RATE))
 CLIENTS = 64
-START_S = 10.0
 
 
 def rows(bench: Bench) -> Iterator[Row]:
     """Take tokens of a key and its org, as 64 requests at a time do."""
-    folder = bench.folder / "valkey"
-    folder.mkdir()
-    socket = folder / "s.sock"
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(server_command(folder, socket), stdout=log, stderr=log)
-    try:
-        end = time.monotonic() + START_S
-        while not socket.exists():
-            if time.monotonic() > end:
-                raise NotMeasured("the store did not start")
-            time.sleep(0.01)
-        sides = {
-            "loan": lambda: asyncio.run(_loans(f"unix://{socket}", bench.seconds)),
-            "script": lambda: asyncio.run(_scripts(f"unix://{socket}", bench.seconds)),
-        }
-        took = interleaved(sides, bench.rounds)
-    finally:
-        process.kill()
-        process.wait()
+    store = f"unix://{start_store(bench, 'limits')}"
+    sides = {
+        "loan": lambda: asyncio.run(_loans(store, bench.seconds)),
+        "script": lambda: asyncio.run(_scripts(store, bench.seconds)),
+    }
+    took = interleaved(sides, bench.rounds)
     yield row(
         "limit-check",
         took["loan"],
@@ -67,7 +51,7 @@ async def _loans(url: str, seconds: float) -> float:
         await limiter.take(LEVELS, 1.0, "closed")
 
     try:
-        return await _rate(ask, seconds)
+        return await rate_of(ask, seconds)
     finally:
         keeping.cancel()
         await asyncio.gather(keeping, return_exceptions=True)
@@ -84,13 +68,14 @@ async def _scripts(url: str, seconds: float) -> float:
         await store.exchange("bench", wants, LOAN_S)
 
     try:
-        return await _rate(ask, seconds)
+        return await rate_of(ask, seconds)
     finally:
         await store.aclose()
         await client.aclose()
 
 
-async def _rate(ask: Callable[[], Awaitable[None]], seconds: float) -> float:
+async def rate_of(ask: Callable[[], Awaitable[object]], seconds: float) -> float:
+    """Return how often a second `CLIENTS` at a time get their answers."""
     loop = asyncio.get_running_loop()
     began, done = loop.time(), 0
 
