@@ -25,8 +25,8 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 GROUP, VERSION = "apx.dev", "v1"
 MODELINE = "# yaml-language-server: $schema=../schemas/crd.json"
-MADE = "# Made from gitops/schemas/ by `python -m checks.crds --write`."
 COMMAND = "python -m checks.crds --write"
+MADE = f"# Made from gitops/schemas/ by `{COMMAND}`."
 
 AS_IT_IS = ("minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems", "maxProperties", "enum", "required")
 LEFT_OUT = frozenset({"$schema", "$defs", "title", "examples", "patternErrorMessage", "writeOnly"})

@@ -77,38 +77,23 @@ class Edge(ApxStack):
         return f"apx-{self.environment.name}-{what}".rstrip("-")
 
     def _edge(self) -> ComputeBackendService:
-        return ComputeBackendService(
-            self,
+        return self._service(
             "edge",
-            name=self._named("edge"),
-            protocol="HTTP",
-            load_balancing_scheme="EXTERNAL_MANAGED",
-            timeout_sec=EDGE_TIMEOUT_S,
-            connection_draining_timeout_sec=DRAIN_S,
-            enable_cdn=False,
-            custom_response_headers=[STRICT_TRANSPORT],
-            security_policy=edge_policy(self, self.environment).id,
-            health_checks=[self._health("edge", EDGE_PORT).id],
-            backend=self._backends(EDGE_NEG, EDGE_RATE),
-            # A sample shows the load balancer's part; every error is in the edge's own log.
-            log_config=ComputeBackendServiceLogConfig(enable=True, sample_rate=0.01),
+            EDGE_PORT,
+            edge_policy(self, self.environment).id,
+            self._backends(EDGE_NEG, EDGE_RATE),
+            timeout_s=EDGE_TIMEOUT_S,
+            logged=0.01,  # a sample shows the load balancer's part; every error is in the edge's own log
         )
 
     def _control(self) -> ComputeBackendService:
-        service = ComputeBackendService(
-            self,
+        service = self._service(
             "control",
-            name=self._named("control"),
-            protocol="HTTP",
-            load_balancing_scheme="EXTERNAL_MANAGED",
-            timeout_sec=CONTROL_TIMEOUT_S,
-            connection_draining_timeout_sec=DRAIN_S,
-            enable_cdn=False,
-            custom_response_headers=[STRICT_TRANSPORT],
-            security_policy=control_policy(self, self.environment).id,
-            health_checks=[self._health("control", CONTROL_PORT).id],
-            backend=self._backends(CONTROL_NEG, CONTROL_RATE),
-            log_config=ComputeBackendServiceLogConfig(enable=True, sample_rate=1.0),
+            CONTROL_PORT,
+            control_policy(self, self.environment).id,
+            self._backends(CONTROL_NEG, CONTROL_RATE),
+            timeout_s=CONTROL_TIMEOUT_S,
+            logged=1.0,
             iap=ComputeBackendServiceIap(enabled=True),
         )
         people = {f"operator-{at}": member for at, member in enumerate(self.environment.operators)}
@@ -121,6 +106,34 @@ class Edge(ApxStack):
                 member=member,
             )
         return service
+
+    def _service(
+        self,
+        name: str,
+        port: int,
+        policy: str,
+        backends: list[ComputeBackendServiceBackend],
+        *,
+        timeout_s: int,
+        logged: float,
+        iap: ComputeBackendServiceIap | None = None,
+    ) -> ComputeBackendService:
+        return ComputeBackendService(
+            self,
+            name,
+            name=self._named(name),
+            protocol="HTTP",
+            load_balancing_scheme="EXTERNAL_MANAGED",
+            timeout_sec=timeout_s,
+            connection_draining_timeout_sec=DRAIN_S,
+            enable_cdn=False,
+            custom_response_headers=[STRICT_TRANSPORT],
+            security_policy=policy,
+            health_checks=[self._health(name, port).id],
+            backend=backends,
+            log_config=ComputeBackendServiceLogConfig(enable=True, sample_rate=logged),
+            iap=iap,
+        )
 
     def _backends(self, neg: str, rate: int) -> list[ComputeBackendServiceBackend]:
         groups = [

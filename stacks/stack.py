@@ -9,7 +9,7 @@ from constructs import Construct
 from stacks.environment import Environment
 
 SUPPRESSED = "checkov_skip"
-"""Where in the synthesised resource's `//` the reasons stand that `stacks.checks` reads."""
+"""Where in the synthesised resource's `//` the reasons stand that `tests/stacks/test_checkov.py` reads."""
 
 
 class ApxStack(TerraformStack):

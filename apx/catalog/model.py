@@ -329,8 +329,7 @@ class RolloutSpec(Spec, frozen=True, kw_only=True):
     max_hold_s: Annotated[float, Meta(gt=0, le=7 * DAY_S)] = 3600.0
     """Longest wait for a verdict in one step; then the rollout pauses and says so."""
     on_abort: OnAbort = "finish"
-    """What becomes of queued requests that an aborted candidate had admitted: they run under it, under the stable
-    release when that still has their route (else they fail), or are cancelled."""
+    """Queued requests of an aborted candidate: `finish` under it, `readmit` to stable (else fail), or `cancel`."""
     freeze: Annotated[tuple[Freeze, ...], Meta(max_length=20)] = ()
     """When no rollout moves."""
 

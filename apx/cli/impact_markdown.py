@@ -8,7 +8,7 @@ stand in fences that are longer than any run of backticks in them.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -30,18 +30,19 @@ _CLOSING = "\n\nThe report is cut here: `apx policy diff` in a terminal or with 
 
 def markdown(impact: Impact) -> str:
     """Return the comment, of at most `MOST_BYTES` in UTF-8."""
-    found = f"**{escaped(words.summary(impact))}**\n\n{escaped(impact.before)} → {escaped(impact.after)}\n"
-    left = MOST_BYTES - _size(found) - _size(_CLOSING)
-    for part in _parts(impact):
-        left -= _size(part)
+    return cut(_parts(impact), _CLOSING)
+
+
+def cut(parts: Iterable[str], closing: str) -> str:
+    """Return the parts that fit into `MOST_BYTES` in UTF-8, whole ones only; `closing` where one did not."""
+    found = ""
+    left = MOST_BYTES - len(closing.encode())
+    for part in parts:
+        left -= len(part.encode())
         if left < 0:
-            return found + _CLOSING
+            return found + closing
         found += part
     return found
-
-
-def _size(text: str) -> int:
-    return len(text.encode())
 
 
 def escaped(text: str) -> str:
@@ -57,6 +58,7 @@ def code(text: str) -> str:
 
 
 def _parts(impact: Impact) -> Iterator[str]:
+    yield f"**{escaped(words.summary(impact))}**\n\n{escaped(impact.before)} → {escaped(impact.after)}\n"
     for one in impact.products:
         yield f"\n### {escaped(one.product)} {words.status(one)}\n"
         yield from _lines(one)

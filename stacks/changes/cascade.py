@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from stacks.changes.forces import replacement
-from stacks.changes.model import Address, Delta, Difference, Kind, Part, Replacement
+from stacks.changes.model import Address, Delta, Difference, Kind, Part, Replacement, unindexed
 from stacks.changes.synthesised import Tree
 
 _RESOURCE = re.compile(r"\b((?:google|kubernetes)_[a-z0-9_]+)\.([\w-]+)((?:\.[a-z_0-9]+|\[\d+\])+)")
@@ -80,17 +80,13 @@ def _changes(delta: Delta | None, reference: Reference) -> Replacement:
     """Say whether an attribute of a resource has another value afterwards."""
     if delta is None or delta.kind not in (Kind.CHANGED, Kind.REPLACED):
         return Replacement.NO
-    touched = [one for one in delta.differences if _overlap(_names(one.path), reference.attribute)]
+    touched = [one for one in delta.differences if _overlap(unindexed(one.path), reference.attribute)]
     if touched:
         return max((_certain(one) for one in touched), key=list(Replacement).index)
     configured = delta.after is not None and reference.attribute[0] in delta.after
     if delta.kind is Kind.CHANGED or configured:
         return Replacement.NO
     return Replacement.MAY if reference.across else Replacement.YES
-
-
-def _names(path: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(name for name in path if not name.startswith("["))
 
 
 def _overlap(one: tuple[str, ...], other: tuple[str, ...]) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from stacks.changes.forces import replacement
-from stacks.changes.model import Address, Body, Delta, Difference, Kind, Part, Replacement
+from stacks.changes.model import Address, Body, Delta, Difference, Kind, Part, Replacement, unindexed
 from stacks.changes.sets import is_set
 from stacks.changes.synthesised import Tree
 
@@ -61,7 +61,7 @@ def _marked(address: Address, one: Difference, after: Body) -> Difference:
 
 
 def _ignored(path: Path, after: Body) -> bool:
-    dotted = ".".join(name for name in path if not name.startswith("["))
+    dotted = ".".join(unindexed(path))
     ignored = (after.get("lifecycle") or {}).get("ignore_changes") or ()
     names = [_INDEX.sub("", str(name)) for name in ignored]
     return any(dotted == name or dotted.startswith(f"{name}.") for name in names)

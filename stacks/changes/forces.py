@@ -15,13 +15,13 @@ from collections.abc import Mapping
 import msgspec
 
 from stacks.changes.forces_table import ROWS
-from stacks.changes.model import Replacement
+from stacks.changes.model import Replacement, unindexed
 
 READ = frozenset(
     {
         *("google_compute_firewall", "google_compute_network", "google_container_node_pool"),
-        *("google_firestore_backup_schedule",),
-        *("google_firestore_database", "google_kms_crypto_key", "google_logging_project_sink"),
+        *("google_firestore_backup_schedule", "google_firestore_database"),
+        *("google_kms_crypto_key", "google_logging_project_sink"),
         *("google_memorystore_instance", "google_pubsub_subscription", "google_pubsub_topic"),
         *("google_secret_manager_secret", "google_storage_bucket", "kubernetes_network_policy_v1"),
         "kubernetes_pod_disruption_budget_v1",
@@ -65,7 +65,7 @@ TABLE: Mapping[str, Forces] = {
 
 def replacement(type_: str, path: tuple[str, ...]) -> Replacement:
     """Say whether a change at a path of a type replaces the resource; `may` for what nobody has looked up."""
-    names = [name for name in path if not name.startswith("[")]
+    names = unindexed(path)
     first = names[0] if names else ""
     if first in _OF_TERRAFORM or first in _NEVER:
         return Replacement.NO

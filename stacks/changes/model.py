@@ -7,7 +7,7 @@ Nothing in the stacks is secret: values of secrets are added by hand and are in 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -99,13 +99,8 @@ class Delta(msgspec.Struct, frozen=True):
         return self.address.type
 
     def at(self, side: str, *path: str) -> Any:
-        """Return the value at a path `before` or `after`, through blocks written as lists of one; None without one."""
-        value: Any = self.before if side == "before" else self.after
-        for name in path:
-            if isinstance(value, list):
-                value = value[0] if value else None
-            value = value.get(name) if isinstance(value, Mapping) else None
-        return value
+        """Return the value at a path `before` or `after`, as `at` finds it."""
+        return at(self.before if side == "before" else self.after, *path)
 
     def both(self, *path: str) -> tuple[Any, Any]:
         """Return the values at a path before and after."""
@@ -193,6 +188,20 @@ class Report(msgspec.Struct, frozen=True):
         """Yield every danger, the high ones first."""
         found = [(env, one, danger) for env in self.environments for one in env.changes for danger in one.dangers]
         return iter(sorted(found, key=lambda item: item[2].severity is not Severity.HIGH))
+
+
+def at(value: Any, *path: str) -> Any:
+    """Return what stands at a path in a value, through blocks written as lists of one; None without one."""
+    for name in path:
+        if isinstance(value, list):
+            value = value[0] if value else None
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
+
+
+def unindexed(path: Sequence[str]) -> tuple[str, ...]:
+    """Return a path without its indexes: the names alone."""
+    return tuple(name for name in path if not name.startswith("["))
 
 
 def shortened(value: Any) -> str | None:

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from apx.cli.impact_markdown import code, escaped
+from apx.cli.impact_markdown import code, cut, escaped
 from apx.cli.impact_text import visible
 from stacks.changes.model import Attribute, Change, Danger, Part, Presence, Replacement, Report, Severity
 
-MOST_BYTES = 60_000
-"""Hosts refuse comments of more than 65,536 characters, and a workflow may put something before it."""
 MARKERS = {Severity.HIGH: "🔴 **DANGER**", Severity.MEDIUM: "🟡 look"}
 WORDS = {Severity.HIGH: "DANGER", Severity.MEDIUM: "look"}
 _MOST_ATTRIBUTES = 12
@@ -26,15 +24,8 @@ _FORCES = {Replacement.YES: "forces replacement", Replacement.MAY: "may force re
 
 
 def markdown(report: Report) -> str:
-    """Return the comment, of at most `MOST_BYTES` in UTF-8."""
-    found = ""
-    left = MOST_BYTES - len(_CLOSING.encode())
-    for part in _parts(report):
-        left -= len(part.encode())
-        if left < 0:
-            return found + _CLOSING
-        found += part
-    return found
+    """Return the comment, cut to what hosts take."""
+    return cut(_parts(report), _CLOSING)
 
 
 def text(report: Report) -> str:

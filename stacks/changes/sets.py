@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from stacks.changes.model import unindexed
+
 EVERYWHERE = frozenset({"depends_on", "lifecycle.ignore_changes", "lifecycle.replace_triggered_by"})
 KUBERNETES = frozenset({"match_expressions.values", "match_fields.values"})
 """Sets by how their paths end, in every label selector of the Kubernetes provider."""
@@ -71,7 +73,7 @@ SETS: Mapping[str, frozenset[str]] = {
 
 def is_set(type_: str, path: tuple[str, ...]) -> bool:
     """Say whether the list at a path of this type is a set; indexes in the path do not count."""
-    dotted = ".".join(name for name in path if not name.startswith("["))
+    dotted = ".".join(unindexed(path))
     if dotted in EVERYWHERE or dotted in SETS.get(type_, ()):
         return True
     return type_.startswith("kubernetes_") and any(dotted.endswith(f".{end}") for end in KUBERNETES)

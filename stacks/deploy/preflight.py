@@ -9,9 +9,11 @@ import msgspec
 from stacks.deploy.cloud import Cloud
 from stacks.deploy.order import Stack
 from stacks.deploy.project import apis_told, may_not, not_paid, quotas, who_and_where
-from stacks.deploy.secret_versions import FIRST_STACK
 from stacks.deploy.state import bucket_told, deployed, locks
 from stacks.deploy.tools import missing_tools
+
+FIRST_STACK = "encryption"
+"""The first stack that names Google's own accounts."""
 
 
 class Findings(msgspec.Struct):

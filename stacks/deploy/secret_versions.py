@@ -10,8 +10,6 @@ from apx.errors import Conflict, Unavailable
 from stacks.deploy.cloud import Cloud, last_line, shown
 from stacks.deploy.person import Person
 
-FIRST_STACK = "encryption"
-"""The first stack that names Google's own accounts."""
 SECRET_BYTES = 32
 
 

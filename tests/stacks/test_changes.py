@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from apx.cli.impact_markdown import MOST_BYTES
 from apx.errors import Misconfigured
 from stacks.changes import __main__ as command
 from stacks.changes import sides
@@ -29,7 +30,7 @@ from stacks.changes.model import (
     Replacement,
     Report,
 )
-from stacks.changes.render import MOST_BYTES, markdown, text
+from stacks.changes.render import markdown, text
 from stacks.changes.report import changes
 from stacks.changes.synthesised import Tree, read_folder
 from tests.stacks.plans import ROOT

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from stacks.changes.model import Danger, Delta
+from stacks.changes.model import Danger, Delta, at
 from stacks.changes.rules.saying import high
 
 _LEVELS = ("privileged", "baseline", "restricted")
@@ -38,40 +38,33 @@ def _new(rule: str, delta: Delta, weak: Any) -> Iterator[Danger]:
     yield from (high(rule, says) for says in dict.fromkeys(after) if says not in before)
 
 
-def _at(value: Any, *path: str) -> Any:
-    for name in path:
-        value = value[0] if isinstance(value, list) and value else value
-        value = value.get(name) if isinstance(value, Mapping) else None
-    return value
-
-
 def _blocks(value: Any) -> list[Mapping[str, Any]]:
     return [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, Mapping)]
 
 
 def _of_cluster(body: Mapping[str, Any]) -> Iterator[str]:
-    if _at(body, "control_plane_endpoints_config", "ip_endpoints_config", "enabled") is not False:
+    if at(body, "control_plane_endpoints_config", "ip_endpoints_config", "enabled") is not False:
         yield "The control plane has an address that answers."
-    if _at(body, "control_plane_endpoints_config", "dns_endpoint_config", "allow_external_traffic") is True:
+    if at(body, "control_plane_endpoints_config", "dns_endpoint_config", "allow_external_traffic") is True:
         yield "The control plane answers from outside Google's network."
-    for block in _blocks(_at(body, "master_authorized_networks_config", "cidr_blocks")):
+    for block in _blocks(at(body, "master_authorized_networks_config", "cidr_blocks")):
         yield f"The control plane answers to {block.get('cidr_block')}."
-    if _at(body, "private_cluster_config", "enable_private_nodes") is not True:
+    if at(body, "private_cluster_config", "enable_private_nodes") is not True:
         yield "Nodes have addresses of their own on the internet."
-    if _at(body, "enable_legacy_abac") is True:
+    if at(body, "enable_legacy_abac") is True:
         yield "Rights are given by ABAC, beside RBAC."
-    if _at(body, "binary_authorization", "evaluation_mode") in (None, "DISABLED"):
+    if at(body, "binary_authorization", "evaluation_mode") in (None, "DISABLED"):
         yield "Images run that nobody signed."
-    if _at(body, "workload_identity_config", "workload_pool") is None:
+    if at(body, "workload_identity_config", "workload_pool") is None:
         yield "Pods have no identity of their own: they act as their node."
-    if _at(body, "security_posture_config", "mode") in (None, "DISABLED"):
+    if at(body, "security_posture_config", "mode") in (None, "DISABLED"):
         yield "Nobody looks for what is insecure in the cluster."
 
 
 def _of_nodes(body: Mapping[str, Any]) -> Iterator[str]:
-    if _at(body, "node_config", "workload_metadata_config", "mode") != "GKE_METADATA":
+    if at(body, "node_config", "workload_metadata_config", "mode") != "GKE_METADATA":
         yield "Pods may act as their node."
-    if _at(body, "node_config", "shielded_instance_config", "enable_secure_boot") is not True:
+    if at(body, "node_config", "shielded_instance_config", "enable_secure_boot") is not True:
         yield "Nodes start whatever is on their disks."
 
 
@@ -87,16 +80,16 @@ def _of_attestation(body: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _of_workload(body: Mapping[str, Any]) -> Iterator[str]:
-    labels = _at(body, "metadata", "labels") or {}
+    labels = at(body, "metadata", "labels") or {}
     if "spec" not in body:
         level = labels.get(_ENFORCE, "privileged")
         if level != _LEVELS[-1]:
             yield f"The namespace lets in pods that are not restricted: {level}."
         return
-    spec = _at(body, "spec", "template", "spec") or {}
+    spec = at(body, "spec", "template", "spec") or {}
     yield from _of_pod(spec)
     for container in [*_blocks(spec.get("container")), *_blocks(spec.get("init_container"))]:
-        yield from _of_container(container, _at(spec, "security_context") or {})
+        yield from _of_container(container, at(spec, "security_context") or {})
 
 
 def _of_pod(spec: Mapping[str, Any]) -> Iterator[str]:
@@ -105,13 +98,13 @@ def _of_pod(spec: Mapping[str, Any]) -> Iterator[str]:
             yield f"Pods share their node's {name.removeprefix('host_')}."
     for volume in _blocks(spec.get("volume")):
         if volume.get("host_path"):
-            yield f"Pods see a folder of their node: {_at(volume, 'host_path', 'path')}."
+            yield f"Pods see a folder of their node: {at(volume, 'host_path', 'path')}."
     if spec.get("automount_service_account_token") is not False:
         yield "Pods are given a token of the cluster."
 
 
 def _of_container(container: Mapping[str, Any], pod: Mapping[str, Any]) -> Iterator[str]:
-    own, name = _at(container, "security_context") or {}, container.get("name")
+    own, name = at(container, "security_context") or {}, container.get("name")
     if own.get("privileged") is True:
         yield f"{name} is privileged."
     if own.get("allow_privilege_escalation") is not False:
@@ -120,9 +113,9 @@ def _of_container(container: Mapping[str, Any], pod: Mapping[str, Any]) -> Itera
         yield f"{name} may write to its image."
     if {**pod, **own}.get("run_as_non_root") is not True or str({**pod, **own}.get("run_as_user", "")) == "0":
         yield f"{name} may run as root."
-    if _at({**pod, **own}, "seccomp_profile", "type") not in ("RuntimeDefault", "Localhost"):
+    if at({**pod, **own}, "seccomp_profile", "type") not in ("RuntimeDefault", "Localhost"):
         yield f"{name} may call whatever the kernel offers."
-    if "ALL" not in (_at(own, "capabilities", "drop") or ()):
+    if "ALL" not in (at(own, "capabilities", "drop") or ()):
         yield f"{name} keeps capabilities."
-    for capability in _at(own, "capabilities", "add") or ():
+    for capability in at(own, "capabilities", "add") or ():
         yield f"{name} gets the capability {capability}."
