@@ -25,6 +25,7 @@ from apx.backends.memory.leases import MemoryLeases
 from apx.backends.memory.limits import MemoryLimits
 from apx.backends.memory.orgs import MemoryOrgs
 from apx.backends.memory.results import MemoryResults
+from apx.backends.memory.webhooks import MemoryWebhooks
 from apx.backends.memory.rollouts import MemoryRollouts
 from apx.bootstrap import Backends
 from apx.catalog.model import Slo
@@ -95,6 +96,8 @@ class Office:
             limits=MemoryLimits(clock),
             audit=MemoryAudit(clock),
             orgs=MemoryOrgs(),
+            webhooks=MemoryWebhooks(),
+            ended=self.bus.usage.reader("webhooks"),
         )
         self.orgs, self.audit = backends.orgs, backends.audit
         spans = SpanFile(folder / "spans.jsonl")
@@ -102,8 +105,19 @@ class Office:
         self.operators = Operators(b"o" * 32, clock)
         self.clock, self.counts = clock, backends.counts
         access = Access(self.operators, TOKEN)
-        more = control_app.Office(receipts=Receipts([b"r" * 32], "us"), clock=clock, seals=SEALS, usage=self.usage)
+        self.webhooks = backends.webhooks
+        more = control_app.Office(
+            receipts=Receipts([b"r" * 32], "us"),
+            clock=clock,
+            seals=SEALS,
+            usage=self.usage,
+            webhooks=self.managing,
+        )
         self.app: FastAPI = control_app.create_app(backends, Loader(releases, TRUSTED), spans, access, more)
+
+    def managing(self, stores: Backends) -> Webhooks:
+        dispatcher = Dispatcher(stores.webhooks, self.bus, self.clock)
+        return Webhooks(stores.webhooks, Vault(b"v" * 32), dispatcher, self.clock, os.urandom)
 
     def token(self, role: Role, subject: str = "somebody") -> str:
         return self.operators.mint(subject, role, hours=1, random=lambda size: b"x" * size)
