@@ -5,6 +5,8 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from apx.audit.record import Recorder
+from apx.webhooks.events import timestamp
+from apx.webhooks.manage import Webhooks
 from apx.webhooks.model import Webhook
 from apx.webhooks.store import WebhookStore
 
@@ -56,6 +58,14 @@ class RecordedWebhooks(WebhookStore):
             return None
         async with self._recorder.recorded("webhook-delete", _named(webhook), org=webhook.org, before=_host(webhook)):
             return await self._webhooks.remove(webhook_id)
+
+
+async def replay_recorded(recorder: Recorder, webhooks: Webhooks, webhook_id: str, *, since_ms: int) -> int:
+    """Record that what was given up of a webhook is sent again, and do it. Raises as `Webhooks.replay`."""
+    webhook = await webhooks.one(webhook_id)
+    since = f"what was given up from {timestamp(since_ms)} on" if since_ms else "all that was given up"
+    async with recorder.recorded("webhook-replay", _named(webhook), org=webhook.org, after=since):
+        return await webhooks.replay(webhook_id, since_ms=since_ms)
 
 
 def _named(webhook: Webhook) -> str:

@@ -57,6 +57,7 @@ from apx.rollout.follow import Follower
 from apx.rollout.testers import ArmTokens
 from apx.settings import GitSettings, Settings
 from apx.webhooks.forward import Dispatcher
+from apx.webhooks.health import Health
 from apx.webhooks.manage import Webhooks
 from apx.webhooks.signing import Vault
 from apx.webhooks.terms import Deliveries
@@ -146,12 +147,18 @@ def dispatcher(outside: Backends) -> Dispatcher:
     return Dispatcher(outside.webhooks, outside.bus, CLOCK)
 
 
+def health(outside: Backends, told: Dispatcher) -> Health:
+    """Return what disables the webhooks of dead receivers; what it does is recorded as done by APX itself."""
+    recorded = outside.by(By(actor="apx", source="control")).webhooks
+    return Health(recorded, outside.bus, told, CLOCK)
+
+
 def webhooks(settings: Settings, outside: Backends) -> Webhooks:
     """Return what makes and changes webhooks."""
     return Webhooks(
         outside.webhooks,
         vault(settings),
-        dispatcher(outside),
+        outside.bus,
         CLOCK,
         os.urandom,
         loopback=settings.webhook_loopback,

@@ -7,13 +7,13 @@ and an idempotency record of its own for each webhook, and so once.
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Iterable
 
 import structlog
 
 from apx.clock import Clock
-from apx.errors import Unavailable
+from apx.errors import Conflict, Unavailable
 from apx.requests.model import Envelope
 from apx.requests.ports import Bus
 from apx.telemetry import metrics
@@ -70,34 +70,40 @@ class Dispatcher:
         self._known: OrderedDict[str, tuple[float, list[Webhook]]] = OrderedDict()
         self.on_overflow: Disable = _nothing
 
-    async def tell(self, events: Iterable[Event]) -> int:
+    async def tell(self, events: Iterable[Event], *, but: str = "") -> int:
         """Queue deliveries of events to the webhooks that ask for them; return how many. Raises `Unavailable`.
 
-        Safe to repeat. Those of an ordered webhook are queued in the order given.
+        Safe to repeat. Those of an ordered webhook are queued in the order given. `but`: a webhook that is not told.
         """
         by_webhook: dict[str, tuple[Webhook, list[Event]]] = {}
         for event in events:
             for webhook in await self._of_org(event.org):
-                if webhook.enabled and webhook.wants(event.type, event.product):
+                if webhook.enabled and webhook.id != but and webhook.wants(event.type, event.product):
                     by_webhook.setdefault(webhook.id, (webhook, []))[1].append(event)
         return sum(await asyncio.gather(*(self._queue(*one) for one in by_webhook.values())))
 
     async def send(self, event: Event, webhook: Webhook) -> str:
-        """Queue one delivery, whatever the webhook asks for; return its `webhook-id`. Raises `Unavailable`."""
-        await self._publish(event, webhook)
+        """Queue one delivery, whatever the webhook asks for; return its `webhook-id`.
+
+        Raises `Conflict` when too many wait for it, `Unavailable`.
+        """
+        published = await self._bus.publish(delivery(event, webhook))
+        if published.outcome == "backlog":
+            raise Conflict(f"{webhook.id}: {OVERFLOW}")
         return event.message_id(webhook.id)
 
     async def _queue(self, webhook: Webhook, events: list[Event]) -> int:
+        deliveries = [delivery(event, webhook) for event in events]
         if webhook.ordered:
-            return sum([await self._publish(event, webhook) for event in events])
-        return sum(await asyncio.gather(*(self._publish(event, webhook) for event in events)))
-
-    async def _publish(self, event: Event, webhook: Webhook) -> int:
-        published = await self._bus.publish(delivery(event, webhook))
-        if published.outcome == "backlog":
-            metrics.WEBHOOK_DROPPED.inc()
+            published = [await self._bus.publish(one) for one in deliveries]
+        else:
+            published = await asyncio.gather(*map(self._bus.publish, deliveries))
+        outcomes = Counter(one.outcome for one in published)
+        if dropped := outcomes["backlog"]:
+            metrics.WEBHOOK_DROPPED.add(dropped)
+            self._known.pop(webhook.org, None)
             await self.on_overflow(webhook, OVERFLOW)
-        return published.outcome == "accepted"
+        return outcomes["accepted"]
 
     async def _of_org(self, org: str) -> list[Webhook]:
         now_s = self._clock.monotonic()

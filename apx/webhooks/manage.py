@@ -11,9 +11,11 @@ from apx.admission.keys import KeyStore
 from apx.admission.orgs import OrgStore, known_org
 from apx.clock import Clock
 from apx.errors import Conflict, NotFound, Unsupported
+from apx.requests.ports import Bus
 from apx.webhooks.events import Event
 from apx.webhooks.forward import Dispatcher
 from apx.webhooks.model import EVENT_TYPES, MOST_PER_ORG, PING, Webhook, shown_webhook
+from apx.webhooks.replay import replay_deliveries
 from apx.webhooks.signing import Vault, new_secret
 from apx.webhooks.store import WebhookStore
 from apx.webhooks.urls import judge_url
@@ -53,7 +55,7 @@ class Webhooks:
         self,
         store: WebhookStore,
         vault: Vault,
-        dispatcher: Dispatcher,
+        bus: Bus,
         clock: Clock,
         random: Callable[[int], bytes],
         *,
@@ -62,7 +64,7 @@ class Webhooks:
         """`loopback`: take addresses of this machine itself too."""
         self._store = store
         self._vault = vault
-        self._dispatcher = dispatcher
+        self._bus = bus
         self._clock = clock
         self._random = random
         self._loopback = loopback
@@ -150,7 +152,17 @@ class Webhooks:
             at_ms=at_ms,
             data={"webhook": webhook_id, "org": webhook.org},
         )
-        return await self._dispatcher.send(event, webhook)
+        return await Dispatcher(self._store, self._bus, self._clock).send(event, webhook)
+
+    async def replay(self, webhook_id: str, *, since_ms: int = 0) -> int:
+        """Enable it if it is disabled, and send again what was given up; return how many deliveries.
+
+        Raises as `rotate`; may be repeated.
+        """
+        webhook = await self.one(webhook_id)
+        if not webhook.enabled:
+            webhook = await self.enable(webhook_id)
+        return await replay_deliveries(self._bus, webhook, self._clock, since_ms=since_ms)
 
     async def _changed(self, before: Webhook, **changes: object) -> Webhook:
         after = msgspec.structs.replace(before, **changes)

@@ -82,7 +82,10 @@ async def serve(settings: ControlSettings) -> None:
             beside.append(asyncio.create_task(clear_blobs(backends.blobs)))
         if usage.collector is not None:
             beside.append(asyncio.create_task(usage.collector.run()))
-        beside.append(asyncio.create_task(Forwarder(backends.ended, bootstrap.dispatcher(backends)).run()))
+        told = bootstrap.dispatcher(backends)
+        health = bootstrap.health(backends, told)
+        told.on_overflow = health.disable
+        beside += [asyncio.create_task(Forwarder(backends.ended, told).run()), asyncio.create_task(health.run())]
         # Once it has stopped, uvicorn raises the signal that stopped it again; the default would end the process there.
         signal.signal(signal.SIGTERM, lambda *_: None)
         try:

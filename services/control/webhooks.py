@@ -8,7 +8,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, Field
 
-from apx.audit.record import By
+from apx.audit.record import By, Recorder
+from apx.audit.webhooks import replay_recorded
 from apx.bootstrap import Backends
 from apx.webhooks.manage import GRACE_S, MOST_GRACE_S, Webhooks, Wish
 from apx.webhooks.model import shown_webhook
@@ -43,10 +44,16 @@ class Disabling(BaseModel, extra="forbid"):
     why: str = Field(min_length=1, max_length=500)
 
 
+class Replaying(BaseModel, extra="forbid"):
+    """How much of it."""
+
+    since_ms: int = Field(default=0, ge=0, le=2**53, description="Only what was given up from then on.")
+
+
 def webhooks(backends: Backends, webhooks_of: WebhooksOf, access: Access) -> APIRouter:
     """Return the endpoints."""
     router = APIRouter(tags=["webhooks"])
-    admin, operator = Depends(access.who("admin")), Depends(access.who("operator"))
+    admin = Depends(access.who("admin"))
     looking = webhooks_of(backends)
 
     def acting(by: By) -> Webhooks:
@@ -83,6 +90,23 @@ def webhooks(backends: Backends, webhooks_of: WebhooksOf, access: Access) -> API
         response.headers.update(_NO_STORE)
         return made.shown()
 
+    @router.delete("/webhooks/{webhook_id}", status_code=204)
+    async def delete(webhook_id: Id, by: By = admin) -> Response:
+        """Forget it, and what waits for it."""
+        await acting(by).delete(webhook_id)
+        return Response(status_code=204)
+
+    _operate(router, backends, webhooks_of, access)
+    return router
+
+
+def _operate(router: APIRouter, backends: Backends, webhooks_of: WebhooksOf, access: Access) -> None:
+    """Add what takes an operator: it changes nothing of what a webhook is."""
+    operator = Depends(access.who("operator"))
+
+    def acting(by: By) -> Webhooks:
+        return webhooks_of(backends.by(by))
+
     @router.post("/webhooks/{webhook_id}/enable")
     async def enable(webhook_id: Id, by: By = operator) -> dict[str, Any]:
         """Tell it what happens from now on; `replay` sends what it missed too."""
@@ -94,14 +118,12 @@ def webhooks(backends: Backends, webhooks_of: WebhooksOf, access: Access) -> API
         return shown_webhook(await acting(by).disable(webhook_id, disabling.why))
 
     @router.post("/webhooks/{webhook_id}/ping", status_code=202)
-    async def ping(webhook_id: Id, _: By = operator) -> dict[str, str]:
+    async def ping(webhook_id: Id, by: By = operator) -> dict[str, str]:
         """Send it a `webhook.ping`."""
-        return {"webhook_id": await looking.ping(webhook_id)}
+        return {"webhook_id": await acting(by).ping(webhook_id)}
 
-    @router.delete("/webhooks/{webhook_id}", status_code=204)
-    async def delete(webhook_id: Id, by: By = admin) -> Response:
-        """Forget it, and what waits for it."""
-        await acting(by).delete(webhook_id)
-        return Response(status_code=204)
-
-    return router
+    @router.post("/webhooks/{webhook_id}/replay", status_code=202)
+    async def replay(webhook_id: Id, replaying: Replaying, by: By = operator) -> dict[str, int]:
+        """Enable it if it is disabled, and send again what was given up, under the same `webhook-id`s."""
+        recorder = Recorder(backends.audit, by)
+        return {"queued": await replay_recorded(recorder, acting(by), webhook_id, since_ms=replaying.since_ms)}

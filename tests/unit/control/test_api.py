@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -25,8 +26,8 @@ from apx.backends.memory.leases import MemoryLeases
 from apx.backends.memory.limits import MemoryLimits
 from apx.backends.memory.orgs import MemoryOrgs
 from apx.backends.memory.results import MemoryResults
-from apx.backends.memory.webhooks import MemoryWebhooks
 from apx.backends.memory.rollouts import MemoryRollouts
+from apx.backends.memory.webhooks import MemoryWebhooks
 from apx.bootstrap import Backends
 from apx.catalog.model import Slo
 from apx.clock import ManualClock
@@ -41,6 +42,8 @@ from apx.rollout.budget import Budget
 from apx.rollout.objectives import DayObjectives, Fallback, Objectives
 from apx.telemetry.spans import SpanFile
 from apx.usage.collect import Collecting, Collector
+from apx.webhooks.manage import Webhooks
+from apx.webhooks.signing import Vault
 from services.control import app as control_app
 from services.control.access import Access
 from tests.unit.release.examples import TRUSTED, WASM, manifest, stored
@@ -116,8 +119,7 @@ class Office:
         self.app: FastAPI = control_app.create_app(backends, Loader(releases, TRUSTED), spans, access, more)
 
     def managing(self, stores: Backends) -> Webhooks:
-        dispatcher = Dispatcher(stores.webhooks, self.bus, self.clock)
-        return Webhooks(stores.webhooks, Vault(b"v" * 32), dispatcher, self.clock, os.urandom)
+        return Webhooks(stores.webhooks, Vault(b"v" * 32), self.bus, self.clock, os.urandom)
 
     def token(self, role: Role, subject: str = "somebody") -> str:
         return self.operators.mint(subject, role, hours=1, random=lambda size: b"x" * size)
