@@ -26,7 +26,7 @@ Id = Annotated[str, typer.Argument(help="The webhook's id: wh_…")]
 
 
 @app.command()
-def create(
+def create(  # noqa: PLR0917 -- typer's options have names
     org: Annotated[str, typer.Option(help="Whose requests it is told of.")],
     url: Annotated[str, typer.Option(help="https, public, no user, query or fragment.")],
     event: Annotated[list[str] | None, typer.Option(help="A type, request.failed; again for more. None: all.")] = None,
