@@ -104,6 +104,8 @@ class FirestoreWebhooks:
 
     async def last_delivered_ms(self, webhook_id: str) -> int:
         """Return when a delivery last succeeded."""
+        if _ID.fullmatch(webhook_id) is None:
+            return 0
         with unavailable("looking up a webhook"):
             found = await self._webhooks.document(webhook_id).get(**bounded())
         return _noted_ms(found) if found.exists else 0
