@@ -16,6 +16,7 @@ CHAIN, CHECKPOINTS, ORGS, WEBHOOKS = "audit-chain", "audit-checkpoints", "orgs",
 """Collections that stay: the audit log of everything, its countersigned heads, what holds for orgs at run time, and
 whom they have told."""
 FORGET = "forget_at"
+DELIVERED = "delivered_ms"
 RECORD, STATE, ENTRY = "record", "state", "entry"
 """Fields of msgpack, which nothing is looked for by: of results, dead letters and keys; of rollouts; of the audit."""
 SECRETS = ("receipts", "arms", "admin-token", "control-tokens", "webhooks")

@@ -20,7 +20,6 @@ from apx.backends.gcp.firestore import bounded, once
 from apx.webhooks.model import Webhook
 
 _ID = re.compile("wh_[0-9a-z]{1,60}")
-_DELIVERED = "delivered_ms"
 _Snapshot = DocumentSnapshot[AsyncDocumentReference]
 
 
@@ -51,7 +50,7 @@ class FirestoreWebhooks:
 
     async def add(self, webhook: Webhook) -> None:
         """Store a new webhook."""
-        fields = {names.RECORD: msgspec.msgpack.encode(webhook), "org": webhook.org, _DELIVERED: 0}
+        fields = {names.RECORD: msgspec.msgpack.encode(webhook), "org": webhook.org, names.DELIVERED: 0}
         with unavailable("storing a webhook"):
             try:
                 await self._webhooks.document(webhook.id).create(fields, **bounded())
@@ -94,7 +93,7 @@ class FirestoreWebhooks:
                     return
                 unchanged = self._client.write_option(last_update_time=found.update_time)
                 try:
-                    await found.reference.update({_DELIVERED: at_ms}, option=unchanged, **once())
+                    await found.reference.update({names.DELIVERED: at_ms}, option=unchanged, **once())
                 except (Aborted, FailedPrecondition):
                     await asyncio.sleep(0)  # somebody else was first: look again
                 except NotFound:
@@ -112,7 +111,7 @@ class FirestoreWebhooks:
 
 
 def _noted_ms(found: _Snapshot) -> int:
-    return int(found.get(_DELIVERED))
+    return int(found.get(names.DELIVERED))
 
 
 def _webhook(found: _Snapshot) -> Webhook:
