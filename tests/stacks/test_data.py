@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from functools import reduce
 from typing import Any
@@ -143,8 +144,8 @@ def _granted(plan: Plan, type_: str, part: str) -> dict[str, set[str]]:
     granted: dict[str, set[str]] = {}
     for one in plan.resources(type_):
         if part in one.address:
-            account = one.body["member"].partition("account-")[2].partition(".")[0].partition("_")[0]
-            granted.setdefault(one.body["role"], set()).add(account)
+            accounts = re.findall(r"account-([a-z]+?)member", one.body["member"])
+            granted.setdefault(one.body["role"], set()).update(accounts)
     return granted
 
 
