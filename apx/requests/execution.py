@@ -170,7 +170,8 @@ class Execution:
                 started_ms=started_ms,
                 retention_s=spec.async_.retention_s,
             )
-        detail = "" if answered else str(outcome)
+        # An internal product's addresses are an org's own, and may hold what only its receiver is to know.
+        detail = "" if answered or is_internal(delivery.envelope.product) else str(outcome)
         if failed.then == "again":
             wait_s = self._next_try_s(delivery, rules, outcome.headers if isinstance(outcome, Answered) else ())
             if wait_s is not None:

@@ -127,7 +127,8 @@ class Forwarder:
         """Deal with what waits; return how many deliveries were queued. Raises `Unavailable`."""
         queued = 0
         while (page := await self._log.waiting(PAGE)) is not None:
-            queued += await self._dispatcher.tell(map(finished, page.events))
+            # A client that waits for its answer need not be told of it.
+            queued += await self._dispatcher.tell(finished(one) for one in page.events if one.mode == "async")
             await self._log.forget(page)
         metrics.WEBHOOK_QUEUED.add(queued)
         return queued
