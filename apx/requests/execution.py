@@ -241,7 +241,8 @@ class Execution:
             body_bytes=body.size_bytes,
             error=problem,
             # Kept past the deadline too: until then, a receipt without a result means that the request waits.
-            retention_s=retention_s + max(0.0, self._left_s(delivery)),
+            # Of an internal product nobody holds a receipt.
+            retention_s=retention_s + (0.0 if is_internal(envelope.product) else max(0.0, self._left_s(delivery))),
         )
         return Carried(
             settlement=Settlement(delivery=delivery, result=result, dead_letter=problem if dead else None),

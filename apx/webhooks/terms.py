@@ -33,8 +33,8 @@ BOUNDS = ProductBounds(PRODUCT, concurrency=32, concurrency_per_org=4)
 KNOWN_S = 2.0
 MOST_KNOWN = 10_000
 NOTE_EVERY_S = 5.0
-RETENTION_S = 3_600.0
-"""How long it is known that a delivery has ended, after its deadline."""
+RETENTION_S = 86_400.0
+"""How long it is known that a delivery has ended: as long as that it was queued."""
 GONE = Problem(code="webhook-gone", detail="The receiver answered 410: it wants no more.")
 DELETED = Problem(code="webhook-deleted", detail="The webhook was deleted.")
 DISABLED = Problem(code="webhook-disabled", detail="The webhook is disabled; `apx webhook replay` sends it again.")

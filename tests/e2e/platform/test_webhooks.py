@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -90,3 +92,32 @@ def test_a_ping_is_sent_at_once(control: httpx.Client, receiver: Receiver, webho
 def test_an_address_that_is_not_public_is_refused(control: httpx.Client, url: str) -> None:
     refused = control.post("/webhooks", json={"org": "acme", "url": url})
     assert (refused.status_code, refused.json()["code"]) == (422, "unsupported")
+
+
+def test_a_secret_is_in_no_log_and_in_no_store_in_clear(
+    platform: Platform, acme: Client, receiver: Receiver, control: httpx.Client, webhook: dict[str, Any]
+) -> None:
+    receiver.answer = lambda event: 410 if event["type"] == "webhook.ping" else 204
+    finished_order(acme, receiver)
+    control.post(f"/webhooks/{webhook['id']}/ping")
+    letters = "/dead-letters?product=apx-webhooks"
+    assert eventually(lambda: webhook["id"] in control.get(letters).text)
+    secret = webhook["secret"].removeprefix("whsec_")
+    written = [file for file in platform.settings.home.rglob("*") if file.is_file() and not file.is_symlink()]
+    assert any(file.suffix == ".log" for file in written)
+    for form in (secret.encode(), b64decode(secret), b64decode(secret).hex().encode(), quote(secret, safe="").encode()):
+        assert [file for file in written if form in file.read_bytes()] == []
+
+
+def test_a_receiver_that_says_it_has_gone_is_disabled_and_a_replay_sends_what_it_refused(
+    receiver: Receiver, control: httpx.Client, webhook: dict[str, Any]
+) -> None:
+    path = f"/webhooks/{webhook['id']}"
+    receiver.answer = lambda _: 410
+    pinged = control.post(f"{path}/ping").json()["webhook_id"]
+    assert eventually(lambda: control.get(path).json()["state"] == "disabled", within_s=60)
+    receiver.answer = lambda _: 204
+    assert control.post(f"{path}/replay", json={}).json() == {"queued": 1}
+    assert eventually(lambda: [one.id for one in receiver.taken] == [pinged])
+    actions = [entry["action"] for entry in control.get("/audit?limit=20").json() if webhook["id"] in entry["subject"]]
+    assert actions[:3] == ["webhook-enable", "webhook-replay", "webhook-disable"]
