@@ -45,6 +45,8 @@ class Settings(BaseSettings):
     """Folder of the installation's secrets, each a file; empty: the home's, made on first use."""
     connect_to: str = ""
     """`host:port=address:port,…`: where a backend's name really listens, as in `curl --connect-to`."""
+    webhook_loopback: bool = False
+    """Let webhooks have addresses of this machine itself (http://127.0.0.1:9100/hook), as `./dev up` does."""
     otlp_endpoint: str = ""
     """OTLP over HTTP, for instance `http://127.0.0.1:4318`; empty: no spans are exported."""
     log_level: str = "info"

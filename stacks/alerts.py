@@ -35,13 +35,16 @@ def alerts(domain: str) -> tuple[Alert, ...]:
     return (*LANES, *PROCESSES, *ROLLOUTS, *PLACES, *_from_outside(domain))
 
 
+OF_CLIENTS = '{product!~"apx-.+"}'
+"""Not the deliveries to webhooks: they wait for hours by design, and it is their receivers that are away."""
+
 LANES = (
     Alert(
         name="lanes-stand-still",
         title="A product's requests wait, and none ends",
         means="Requests were accepted, and for a quarter of an hour none of the product got a result.",
         query=(
-            "(max by (location, product) (apx_lanes_waiting_requests) > 0)"
+            f"(max by (location, product) (apx_lanes_waiting_requests{OF_CLIENTS}) > 0)"
             " unless on (location, product)"
             " (sum by (location, product) (rate(apx_worker_results_total[15m])) > 0)"
         ),
@@ -54,7 +57,7 @@ LANES = (
         title="A product's backlog would take ten minutes to work off",
         means="At the pace of the last ten minutes, a request that is accepted now gets its result after ten more.",
         query=(
-            "max by (location, product) (apx_lanes_waiting_requests)"
+            f"max by (location, product) (apx_lanes_waiting_requests{OF_CLIENTS})"
             " / (sum by (location, product) (rate(apx_worker_results_total[10m])) > 0) > 600"
         ),
         for_s=600,
@@ -67,7 +70,7 @@ LANES = (
         means="The journal's oldest entry is that old: its request waits, runs long, or nobody reads the journal.",
         query=(
             "max by (subscription_id) (pubsub_googleapis_com:subscription_oldest_unacked_message_age"
-            '{subscription_id=~"apx-.+", subscription_id!~".+_dead"}) > 1800'
+            '{subscription_id=~"apx-.+", subscription_id!~".+_dead|.+-requests-apx-.+"}) > 1800'
         ),
         for_s=300,
         severity="ERROR",
@@ -77,7 +80,7 @@ LANES = (
         name="dead-letters",
         title="Requests of a product are given up",
         means="More than ten requests within a quarter of an hour ended as dead letters for the same reason.",
-        query="sum by (product, reason) (increase(apx_worker_dead_letters_total[15m])) > 10",
+        query=f"sum by (product, reason) (increase(apx_worker_dead_letters_total{OF_CLIENTS}[15m])) > 10",
         severity="WARNING",
         runbook="requests-are-given-up",
     ),

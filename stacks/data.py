@@ -26,14 +26,15 @@ from stacks.stack import ApxStack
 from stacks.usage import usage_table
 from stacks.valkey import valkey
 
-RECEIPTS, ARMS, ADMIN_TOKEN, CONTROL_TOKENS = names.SECRETS
+RECEIPTS, ARMS, ADMIN_TOKEN, CONTROL_TOKENS, WEBHOOKS = names.SECRETS
 SECRET_READERS: Mapping[str, tuple[str, ...]] = {
     RECEIPTS: ("router", "control"),
     ARMS: ("router",),
     ADMIN_TOKEN: ("control",),
     CONTROL_TOKENS: ("control",),
+    WEBHOOKS: ("worker", "control"),
 }
-"""Who mints or verifies under which secret (`apx/bootstrap.py`)."""
+"""Who mints, verifies or seals under which secret (`apx/bootstrap.py`)."""
 DATABASE_ROLES: Mapping[str, str] = dict.fromkeys(("router", "worker", "monitor", "control"), "roles/datastore.user")
 VALKEY_ROLE = "roles/memorystore.dbConnectionUser"
 DESTROYED_FOR_GOOD_S = 7 * 86_400

@@ -35,6 +35,8 @@ UNASKED: Sequence[tuple[str, str]] = (
     (names.ROLLOUTS, names.STATE),
     (names.AUDIT, names.ENTRY),
     (names.CHAIN, names.ENTRY),
+    (names.WEBHOOKS, names.RECORD),
+    (names.WEBHOOKS, names.DELIVERED),
     (names.IDEMPOTENCY, names.CREATED),
 )
 """Fields that nothing is looked for by: each index of one would only make writes slower, and be stored."""

@@ -1,6 +1,8 @@
-"""Pub/Sub: requests wait in a topic of their product and region; usage goes from each region to BigQuery."""
+"""Pub/Sub: requests wait in a topic of their product and region; usage goes to BigQuery and to webhooks."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from cdktf_cdktf_provider_google.bigquery_dataset_iam_member import BigqueryDatasetIamMember
 from cdktf_cdktf_provider_google.data_google_project import DataGoogleProject
@@ -23,6 +25,7 @@ from constructs import Construct
 
 from apx.backends.gcp import names
 from apx.catalog.model import DAY_S, Catalog
+from apx.webhooks.model import PRODUCT as WEBHOOKS
 from stacks.data import Data
 from stacks.encryption import Encryption
 from stacks.environment import Environment, Region
@@ -38,11 +41,13 @@ USAGE_ATTEMPTS = 10
 PUBLISH, SUBSCRIBE, LOOK = "roles/pubsub.publisher", "roles/pubsub.subscriber", "roles/pubsub.viewer"
 REQUESTERS = ("router", "control")
 """Who publishes requests: control does when it replays dead ones."""
+TELLERS = ("control",)
+"""Who publishes deliveries to webhooks."""
 NEVER = PubsubSubscriptionExpirationPolicy(ttl="")
 
 
 class Messaging(ApxStack):
-    """Topics and subscriptions of every asynchronous product of the catalog, and of usage, in every region."""
+    """Topics and subscriptions of every asynchronous product, of webhooks, and of usage, in every region."""
 
     def __init__(
         self,
@@ -63,10 +68,11 @@ class Messaging(ApxStack):
         self._may_write = self._let_write(data)
         for region in environment.regions:
             for product in products:
-                self._requests(region, product)
+                self._requests(region, product, REQUESTERS)
+            self._requests(region, WEBHOOKS, TELLERS)
             self._usage(region, data)
 
-    def _requests(self, region: Region, product: str) -> None:
+    def _requests(self, region: Region, product: str, publishers: Sequence[str]) -> None:
         """Make the topic and the subscription of one product's requests, under one name."""
         name = names.requests_topic(region.name, product)
         topic = self._topic(region, name, in_transit=True)
@@ -86,7 +92,7 @@ class Messaging(ApxStack):
             # What cannot be carried out is put away by the product's own rules, with its reason.
             retry_policy=PubsubSubscriptionRetryPolicy(minimum_backoff="1s", maximum_backoff="60s"),
         )
-        for workload in REQUESTERS:
+        for workload in publishers:
             self._let_publish(workload, topic)
         self._let_subscribe("worker", name, subscription)
 
@@ -114,8 +120,26 @@ class Messaging(ApxStack):
             depends_on=[self._may_write],
         )
         self._let_put_away(name, subscription)
+        self._for_webhooks(region, topic)
         for workload in ("router", "worker"):
             self._let_publish(workload, topic)
+
+    def _for_webhooks(self, region: Region, usage: PubsubTopic) -> None:
+        """Let control read what ended, to tell webhooks of it. What it does not forget, it is offered again."""
+        name = names.usage_subscription(region.name, "webhooks")
+        subscription = PubsubSubscription(
+            self,
+            f"{name}-subscription",
+            name=name,
+            topic=usage.id,
+            ack_deadline_seconds=ACK_DEADLINE_S,
+            message_retention_duration=f"{WAITING_S}s",
+            retain_acked_messages=False,
+            expiration_policy=NEVER,
+            # No dead letters: an event that cannot be forwarded now waits for a store, not for a person.
+            retry_policy=PubsubSubscriptionRetryPolicy(minimum_backoff="1s", maximum_backoff="60s"),
+        )
+        self._let_subscribe("control", name, subscription)
 
     def _topic(
         self, region: Region, name: str, *, in_transit: bool, schema: PubsubTopicSchemaSettings | None = None

@@ -32,7 +32,7 @@ IDLE_S = 620
 """Google's load balancer keeps its connections for 600 s, and whoever is behind it must not close one first: a request
 on its way would get a 502."""
 EDGE_CONFIG_PORT = 8084
-RECEIPTS, ARMS, ADMIN_TOKEN, CONTROL_TOKENS = names.SECRETS
+RECEIPTS, ARMS, ADMIN_TOKEN, CONTROL_TOKENS, WEBHOOKS = names.SECRETS
 SOCKETS = Mount(volume="sockets", path=f"{HOME}/run", size_mib=16)
 FILES = Mount(volume="edge-files", path=f"{HOME}/edge", size_mib=512)
 """What Envoy reads and the log of answers that it writes: all that it shares, so that whoever breaks into it finds no
@@ -155,7 +155,12 @@ def _worker(stores: Values) -> Pod:
     told = tell(WorkerSettings, {**stores, "worker_host": EVERYWHERE})
     settings = told.settings
     worker = _alone(
-        "worker", told, settings.worker_port, drain_s=settings.drain_s, size=Size(cpu_m=500, memory_mib=512)
+        "worker",
+        told,
+        settings.worker_port,
+        drain_s=settings.drain_s,
+        size=Size(cpu_m=500, memory_mib=512),
+        secrets=(WEBHOOKS,),
     )
     return Pod(name="worker", account="worker", processes=(worker,), slack_s=SLACK_S)
 
@@ -197,7 +202,7 @@ def _control(region: Region, stores: Values, people: People) -> Pod:
         port_name="http",
         before_end=_sleep(NOTICE_S),
         before_end_s=NOTICE_S,
-        secrets=(RECEIPTS, ADMIN_TOKEN, CONTROL_TOKENS),
+        secrets=(RECEIPTS, ADMIN_TOKEN, CONTROL_TOKENS, WEBHOOKS),
     )
     return Pod(name="control", account="control", processes=(control,), slack_s=SLACK_S)
 

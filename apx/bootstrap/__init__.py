@@ -25,6 +25,7 @@ from apx.backends.http.client import HttpBackendClient
 from apx.backends.http.connect_to import parse_connect_to
 from apx.bootstrap.githost import git_host
 from apx.bootstrap.outside import Backends
+from apx.bootstrap.served import Served
 from apx.bootstrap.stores import (
     backends,
     key_folder,
@@ -55,6 +56,11 @@ from apx.rollout.counts import Tally, Writer
 from apx.rollout.follow import Follower
 from apx.rollout.testers import ArmTokens
 from apx.settings import GitSettings, Settings
+from apx.webhooks.forward import Dispatcher
+from apx.webhooks.health import Health
+from apx.webhooks.manage import Webhooks
+from apx.webhooks.signing import Vault
+from apx.webhooks.terms import Deliveries
 
 __all__ = ["Backends", "Usage", "backends", "git_host", "key_folder", "release_store", "signer", "usage"]
 
@@ -129,6 +135,34 @@ def admin_token(settings: Settings) -> str:
 def operators(settings: Settings) -> Operators:
     """Return what mints and reads the tokens of the control API."""
     return Operators(secret(settings, "control-tokens"), CLOCK)
+
+
+def vault(settings: Settings) -> Vault:
+    """Return what seals the secrets of webhooks, for those who make them and for workers."""
+    return Vault(secret(settings, "webhooks"))
+
+
+def dispatcher(outside: Backends) -> Dispatcher:
+    """Return what queues deliveries to webhooks."""
+    return Dispatcher(outside.webhooks, outside.bus, CLOCK)
+
+
+def health(outside: Backends, told: Dispatcher) -> Health:
+    """Return what disables the webhooks of dead receivers; what it does is recorded as done by APX itself."""
+    recorded = outside.by(By(actor="apx", source="control")).webhooks
+    return Health(recorded, outside.bus, told, CLOCK)
+
+
+def webhooks(settings: Settings, outside: Backends) -> Webhooks:
+    """Return what makes and changes webhooks."""
+    return Webhooks(
+        outside.webhooks,
+        vault(settings),
+        outside.bus,
+        CLOCK,
+        os.urandom,
+        loopback=settings.webhook_loopback,
+    )
 
 
 def assertions(audience: str, roles: Roles) -> Assertions:
@@ -219,10 +253,13 @@ async def worker_parts(settings: Settings, *, lease_s: float, connections: int) 
     """Connect a worker, and follow the live releases as long as it works."""
     async with backends(settings, lease_s=lease_s) as outside, backend_client(settings, connections) as client:
         specs, tally = ReleasedSpecs(loader(settings)), Tally()
+        deliveries = Deliveries(outside.webhooks, vault(settings), CLOCK, loopback=settings.webhook_loopback)
+        served = Served(specs, deliveries)
         follow = follower(settings, outside.rollouts, "worker", prepare=lambda release: release.manifest.spec)
         beside = [
             asyncio.create_task(_follow_specs(follow, specs)),
             asyncio.create_task(count_writer(outside, "worker", tally).run()),
+            asyncio.create_task(deliveries.run()),
         ]
         try:
             yield WorkerParts(
@@ -230,9 +267,9 @@ async def worker_parts(settings: Settings, *, lease_s: float, connections: int) 
                 results=outside.results,
                 blobs=outside.blobs,
                 client=client,
-                terms=specs.terms,
+                terms=served.terms,
                 tally=tally,
-                bounds=specs.bounds,
+                bounds=served.bounds,
                 cancellations=outside.bus.cancellations,
             )
         finally:

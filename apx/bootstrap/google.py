@@ -28,6 +28,7 @@ from apx.backends.gcp.results import JournaledResults
 from apx.backends.gcp.rollouts import FirestoreRollouts
 from apx.backends.gcp.signing import open_signer
 from apx.backends.gcp.usage import PubSubUsage
+from apx.backends.gcp.webhooks import FirestoreWebhooks
 from apx.backends.valkey.bus import ValkeyBus
 from apx.backends.valkey.connection import connect
 from apx.backends.valkey.counts import ValkeyCounts
@@ -44,6 +45,8 @@ from apx.release.store import ReleaseStore
 from apx.rollout.active import RolloutStore
 from apx.rollout.objectives import DayObjectives, Fallback, Objectives
 from apx.settings import Settings
+from apx.usage.events import READERS
+from apx.webhooks.model import PRODUCT as WEBHOOKS
 
 WARM_TRIES = 10
 
@@ -79,6 +82,8 @@ async def backends(settings: Settings, lease_s: float) -> AsyncIterator[Backends
                 limits=ValkeyLimits(client),
                 audit=FirestoreAudit(store),
                 orgs=FirestoreOrgs(store),
+                webhooks=FirestoreWebhooks(store),
+                ended=PubSubUsage(clients, project, region, "webhooks"),
             )
         finally:
             await bus.aclose()
@@ -126,7 +131,7 @@ def trusted(settings: Settings) -> dict[str, Ed25519PublicKey]:
 
 
 async def furnish(settings: Settings, catalog: Catalog) -> None:
-    """Make on emulators what the stacks make in the cloud: each asynchronous product's journal, and the bucket."""
+    """Make on emulators what the stacks make in the cloud: the journals, the readers of usage, and the bucket."""
     project, region = _place(settings)
     with unavailable("making the bucket"), suppress(AlreadyThere):
         await asyncio.to_thread(_bucket(project, region).create)
@@ -135,7 +140,9 @@ async def furnish(settings: Settings, catalog: Catalog) -> None:
         for name, product in catalog.products.items():
             if product.spec.mode == "async":
                 await journal.create(name)
-        await PubSubUsage(clients, project, region).create()
+        await journal.create(WEBHOOKS)
+        for reader in READERS:
+            await PubSubUsage(clients, project, region, reader).create()
     await _warm(settings)
 
 

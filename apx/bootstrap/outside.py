@@ -8,12 +8,15 @@ from apx.admission.keys import KeyStore
 from apx.admission.orgs import OrgStore
 from apx.audit.record import By, RecordedKeys, RecordedOrgs, Recorder
 from apx.audit.store import AuditStore
+from apx.audit.webhooks import RecordedWebhooks
 from apx.limits.store import LimitStore
 from apx.release.store import ReleaseStore
 from apx.requests.ports import BlobStore, Bus, ResultStore
 from apx.rollout.active import Leases, RolloutStore
 from apx.rollout.counts import CountStore
 from apx.rollout.objectives import Objectives
+from apx.usage.events import UsageLog
+from apx.webhooks.store import WebhookStore
 
 
 class Backends(msgspec.Struct, frozen=True):
@@ -31,10 +34,16 @@ class Backends(msgspec.Struct, frozen=True):
     limits: LimitStore
     audit: AuditStore
     orgs: OrgStore
+    webhooks: WebhookStore
+    ended: UsageLog
+    """What ended, as webhooks are told of it."""
 
     def by(self, by: By) -> Backends:
-        """Return the same, with what somebody changes of keys and orgs recorded."""
+        """Return the same, with what somebody changes of keys, orgs and webhooks recorded."""
         recorder = Recorder(self.audit, by)
         return msgspec.structs.replace(
-            self, keys=RecordedKeys(self.keys, recorder), orgs=RecordedOrgs(self.orgs, recorder)
+            self,
+            keys=RecordedKeys(self.keys, recorder),
+            orgs=RecordedOrgs(self.orgs, recorder),
+            webhooks=RecordedWebhooks(self.webhooks, recorder),
         )

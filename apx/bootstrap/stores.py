@@ -21,6 +21,8 @@ from apx.backends.valkey.notices import Notices
 from apx.backends.valkey.orgs import ValkeyOrgs
 from apx.backends.valkey.results import ValkeyResults
 from apx.backends.valkey.rollouts import ValkeyRollouts
+from apx.backends.valkey.usage import ValkeyUsage
+from apx.backends.valkey.webhooks import ValkeyWebhooks
 from apx.bootstrap.outside import Backends
 from apx.release.signing import Signer
 from apx.release.store import ReleaseStore
@@ -56,6 +58,8 @@ async def backends(settings: Settings, *, lease_s: float = LEASE_S) -> AsyncIter
             limits=ValkeyLimits(client),
             audit=ValkeyAudit(client),
             orgs=ValkeyOrgs(client),
+            webhooks=ValkeyWebhooks(client),
+            ended=ValkeyUsage(client, "webhooks"),
         )
     finally:
         await bus.aclose()

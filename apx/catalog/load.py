@@ -14,7 +14,7 @@ from apx.catalog.product_checks import check_product
 from apx.catalog.resources import OrgResource, PlanResource, ProductResource
 from apx.catalog.structure import R, structure
 from apx.catalog.tree import Source, Tree, read_tree
-from apx.catalog.tree_checks import check_base_paths, check_entitlements, check_name, check_plans
+from apx.catalog.tree_checks import check_base_paths, check_entitlements, check_name, check_plans, check_product_name
 from apx.errors import InvalidCatalog
 
 _MOST_SHOWN_IN_ERROR = 20
@@ -116,6 +116,7 @@ class _Reading:
         for name, (resource, findings) in self._products.items():
             if self._enough:
                 break
+            check_product_name(findings, name)
             check_plans(findings, resource.spec, self._tree.plans, plans)
             folder = self._tree.root / "products" / name
             specs[name] = check_product(findings, resource.spec, self._tree, folder)

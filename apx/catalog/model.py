@@ -14,6 +14,8 @@ import msgspec
 from msgspec import Meta
 
 API_VERSION = "apx.dev/v1"
+INTERNAL = "apx-"
+"""What the names of APX's own products begin with, whose requests nobody sends: no product of a tree is called so."""
 
 Mode = Literal["async", "sync"]
 OpenapiMode = Literal["enforce", "observe"]
@@ -441,3 +443,8 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True):
     products: dict[str, Product]
     plans: dict[str, Plan]
     orgs: dict[str, Org]
+
+
+def is_internal(product: str) -> bool:
+    """Tell whether a product is APX's own: nobody is charged for it, and nobody judges a release by it."""
+    return product.startswith(INTERNAL)

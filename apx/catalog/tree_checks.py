@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 
 from apx.catalog.findings import Findings
 from apx.catalog.mistakes import Path, did_you_mean
-from apx.catalog.model import OrgSpec, PlanSpec, ProductSpec
+from apx.catalog.model import INTERNAL, OrgSpec, PlanSpec, ProductSpec, is_internal
 
 Known = Mapping[str, object]
 
@@ -16,6 +16,15 @@ def check_name(findings: Findings, name: str, expected: str, place: str) -> None
     if name != expected:
         message = f"'{name}' is not the {place}'s name '{expected}': make them the same"
         findings.add(("metadata", "name"), "name-mismatch", message)
+
+
+def check_product_name(findings: Findings, name: str) -> None:
+    """Keep the names of APX's own products free."""
+    if is_internal(name):
+        message = (
+            f"names that begin with '{INTERNAL}' are APX's own: choose another name for the product and its folder"
+        )
+        findings.add(("metadata", "name"), "name-reserved", message)
 
 
 def check_plans(findings: Findings, spec: ProductSpec, known: Known, plans: Mapping[str, PlanSpec]) -> None:

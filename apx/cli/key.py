@@ -92,7 +92,7 @@ def rotate(
     as_json: AsJson = False,
 ) -> None:
     """Make another key on the same terms, and show it this once; the old one ends after the grace period."""
-    rotated = asyncio.run(_rotate(key_id, _period_s(grace), environment))
+    rotated = asyncio.run(_rotate(key_id, period_s(grace), environment))
     if as_json:
         return print_json(rotated.shown())
     ends_ms = rotated.old.expires_ms or 0
@@ -198,7 +198,8 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(word.strip().upper() for word in text.split(",") if word.strip())
 
 
-def _period_s(text: str) -> float:
+def period_s(text: str) -> float:
+    """Read a period: 24h, 30m. Raises `Unsupported`."""
     found = _PERIOD.fullmatch(text)
     if found is None:
         raise Unsupported(f"{text[:40]!r} is no period: a whole number and s, m, h or d, as in 24h")
@@ -207,7 +208,7 @@ def _period_s(text: str) -> float:
 
 def _moment_ms(text: str) -> int:
     if _PERIOD.fullmatch(text):
-        return int((bootstrap.CLOCK.time() + _period_s(text)) * 1000)
+        return int((bootstrap.CLOCK.time() + period_s(text)) * 1000)
     try:
         at = datetime.fromisoformat(text)
     except ValueError as error:

@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from apx.cli import audit, cost, key, org, policy, product, release, requests, rollout, token
+from apx.cli import audit, cost, key, org, policy, product, release, requests, rollout, token, webhook
 from apx.cli.output import write_anything
 from apx.cli.status import status
 from apx.cli.usage import usage
@@ -28,6 +28,7 @@ app.add_typer(cost.app, name="cost")
 app.command()(usage)
 app.add_typer(key.app, name="key")
 app.add_typer(org.app, name="org")
+app.add_typer(webhook.app, name="webhook")
 app.add_typer(token.app, name="token")
 app.add_typer(audit.app, name="audit")
 app.add_typer(requests.app, name="requests")

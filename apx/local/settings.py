@@ -85,6 +85,7 @@ class LocalSettings(GitSettings):
             "APX_GITOPS": str(self.gitops),
             "APX_GIT_REPOSITORY": self.git_repository or str(repository(self.home)),
             "APX_OTLP_ENDPOINT": self.otlp_endpoint or f"http://127.0.0.1:{self.control_port}/otlp",
+            "APX_WEBHOOK_LOOPBACK": "true",
             "APX_CONNECT_TO": ",".join(filter(None, (self.connect_to, demo))),
             **{name: str(port) for name, port in self.ports().items() if "+" not in name},
             **self.google(),

@@ -7,6 +7,9 @@ the gate is shut (a storm)       → wait; the attempt does not count
 retryable, and another try fits  → wait (backoff, `Retry-After`), then deliver again
 retryable, and none fits         → result `failed`, and into the dead letters
 any other status or failure      → result `failed`
+
+A product of APX's own brings rules of its own for the last four, and what is given up of it for its age or because its
+receiver is gone goes into the dead letters too: nobody polls for its result.
 """
 
 from __future__ import annotations
@@ -16,15 +19,16 @@ from collections.abc import Callable
 
 import msgspec
 
-from apx.catalog.model import Async, ProductSpec
+from apx.catalog.model import Async, ProductSpec, is_internal
 from apx.clock import Clock
 from apx.errors import ApxError, Unavailable
 from apx.requests.execution_body import Body
-from apx.requests.execution_budget import Budget, Budgets
-from apx.requests.execution_call import BackendClient, BackendFailure, Headers
-from apx.requests.execution_once import FIRST_FAILED, Answered, Caller
+from apx.requests.execution_budget import Budget, Budgets, NoBudget
+from apx.requests.execution_call import BackendClient, Headers
+from apx.requests.execution_once import Answered, Caller
 from apx.requests.execution_rest import Resting
-from apx.requests.execution_retry import MOST_CRASHES, backoff_s, is_retried
+from apx.requests.execution_retry import MOST_CRASHES
+from apx.requests.execution_rules import Failed, Outcome, ProductRules, Rules
 from apx.requests.model import Delivery, Problem, Result, State
 from apx.requests.ports import BlobStore, ResultStore, Settlement
 from apx.rollout.counts import Tally
@@ -70,12 +74,16 @@ class Execution:
         self._budgets = Budgets(clock)
         self.resting = Resting()
 
-    async def carry_out(self, delivery: Delivery, spec: ProductSpec) -> Carried:
-        """Do what is due for `delivery`; cancelling closes the connection to the backend. Raises nothing of its own."""
-        refused = self._refused(delivery, spec)
+    async def carry_out(self, delivery: Delivery, spec: ProductSpec, rules: Rules | None = None) -> Carried:
+        """Do what is due for `delivery`, by the product's rules unless others are given.
+
+        Cancelling closes the connection to the backend. Raises nothing of its own.
+        """
+        rules = rules or ProductRules(spec.backend.retry)
+        refused = self._refused(delivery, spec, rules)
         if refused is not None:
             return refused
-        budget = self._budgets.of(delivery.envelope.product)
+        budget = self._budgets.of(delivery.envelope.product) if rules.budgeted else NoBudget()
         if delivery.attempt == 1:
             budget.first()
         elif not await self._has_turn(delivery, budget):
@@ -85,15 +93,16 @@ class Execution:
             outcome = await self._caller.call(delivery, spec, left_s=self._left_s(delivery))
         except Unavailable as error:
             return await self.hand_back_later(delivery, error)
-        problem, retried = _problem(spec, outcome)
-        if not retried:
+        failed = rules.judge(outcome)
+        if failed is None or failed.then != "again":
             budget.succeeded(retried=delivery.attempt > 1)
-        return self._judged(delivery, spec, outcome, problem, started_ms=started_ms, retried=retried)
+        return self._judged(delivery, spec, outcome, failed, started_ms=started_ms, rules=rules)
 
     def end(self, delivery: Delivery, state: State, problem: Problem, spec: ProductSpec) -> Carried:
         """End a delivery that is not to be carried out, for a reason that its release gives."""
         attempts = delivery.attempt - 1
-        return self._end(delivery, state, problem, attempts=attempts, retention_s=spec.async_.retention_s)
+        dead = state == "failed" and is_internal(delivery.envelope.product)
+        return self._end(delivery, state, problem, dead=dead, attempts=attempts, retention_s=spec.async_.retention_s)
 
     async def hand_back_later(self, delivery: Delivery, error: ApxError) -> Carried:
         """Hold a delivery that something of ours stands in the way of, then hand it back, the attempt not counted."""
@@ -108,20 +117,20 @@ class Execution:
             detail=str(error),
         )
 
-    async def _has_turn(self, delivery: Delivery, budget: Budget) -> bool:
+    async def _has_turn(self, delivery: Delivery, budget: Budget | NoBudget) -> bool:
         """Wait for the budget of retries; False when the deadline came first."""
         if budget.take():
             return True
         with self.resting.one(delivery.envelope.product):
             return await budget.wait(self._left_s(delivery))
 
-    def _refused(self, delivery: Delivery, spec: ProductSpec) -> Carried | None:
+    def _refused(self, delivery: Delivery, spec: ProductSpec, rules: Rules) -> Carried | None:
         """Return what becomes of a delivery that must not reach the backend, else None."""
         if self._now_ms() >= delivery.envelope.deadline_ms:
             return self._expired(delivery, spec.async_.retention_s)
         if delivery.crashes >= MOST_CRASHES:
             problem = Problem(code="quarantined", detail="The request was given up after repeated crashes.")
-        elif delivery.attempt > spec.backend.retry.attempts:
+        elif delivery.attempt > rules.attempts:
             problem = Problem(code="attempts-exhausted", detail="The request was given up after its last attempt.")
         else:
             return None
@@ -136,21 +145,23 @@ class Execution:
 
     def _expired(self, delivery: Delivery, retention_s: float) -> Carried:
         problem = Problem(code="deadline-exceeded", detail="The request was not carried out before its deadline.")
-        return self._end(delivery, "expired", problem, attempts=delivery.attempt - 1, retention_s=retention_s)
+        dead = is_internal(delivery.envelope.product)
+        attempts = delivery.attempt - 1
+        return self._end(delivery, "expired", problem, dead=dead, attempts=attempts, retention_s=retention_s)
 
     def _judged(
         self,
         delivery: Delivery,
         spec: ProductSpec,
-        outcome: Answered | BackendFailure,
-        problem: Problem | None,
+        outcome: Outcome,
+        failed: Failed | None,
         *,
         started_ms: int,
-        retried: bool,
+        rules: Rules,
     ) -> Carried:
-        answered = outcome if isinstance(outcome, Answered) else None
+        answered = rules.kept(outcome) if isinstance(outcome, Answered) else None
         status = answered.status if answered else None
-        if problem is None:
+        if failed is None:
             return self._end(
                 delivery,
                 "succeeded",
@@ -159,30 +170,30 @@ class Execution:
                 started_ms=started_ms,
                 retention_s=spec.async_.retention_s,
             )
-        detail = "" if answered else str(outcome)
-        if retried:
-            wait_s = self._next_try_s(delivery, spec, answered.headers if answered else ())
+        # An internal product's addresses are an org's own, and may hold what only its receiver is to know.
+        detail = "" if answered or is_internal(delivery.envelope.product) else str(outcome)
+        if failed.then == "again":
+            wait_s = self._next_try_s(delivery, rules, outcome.headers if isinstance(outcome, Answered) else ())
             if wait_s is not None:
-                cause = str(outcome.status) if isinstance(outcome, Answered) else outcome.retry_on or ""
-                return self._wait(delivery, wait_s, problem.code, cause=cause, status=status, detail=detail)
+                cause = str(outcome.status) if isinstance(outcome, Answered) else outcome.retry_on or outcome.code
+                return self._wait(delivery, wait_s, failed.problem.code, cause=cause, status=status, detail=detail)
         return self._end(
             delivery,
             "failed",
-            problem,
-            dead=retried,
+            failed.problem,
+            dead=failed.then != "failed",
             answered=answered,
             started_ms=started_ms,
             retention_s=spec.async_.retention_s,
             detail=detail,
         )
 
-    def _next_try_s(self, delivery: Delivery, spec: ProductSpec, headers: Headers) -> float | None:
+    def _next_try_s(self, delivery: Delivery, rules: Rules, headers: Headers) -> float | None:
         """Return the wait before the next try, or None when there is none left or it would come too late."""
-        retry = spec.backend.retry
-        if delivery.attempt >= retry.attempts:
+        if delivery.attempt >= rules.attempts:
             return None
         now = self._clock.time()
-        wait_s = backoff_s(retry, delivery.attempt, self._chance(), headers, now=now)
+        wait_s = rules.wait_s(delivery.attempt, self._chance(), headers, now=now)
         return wait_s if (now + wait_s) * 1000 < delivery.envelope.deadline_ms else None
 
     def _wait(
@@ -230,7 +241,8 @@ class Execution:
             body_bytes=body.size_bytes,
             error=problem,
             # Kept past the deadline too: until then, a receipt without a result means that the request waits.
-            retention_s=retention_s + max(0.0, self._left_s(delivery)),
+            # Of an internal product nobody holds a receipt.
+            retention_s=retention_s + (0.0 if is_internal(envelope.product) else max(0.0, self._left_s(delivery))),
         )
         return Carried(
             settlement=Settlement(delivery=delivery, result=result, dead_letter=problem if dead else None),
@@ -245,15 +257,3 @@ class Execution:
 
     def _now_ms(self) -> int:
         return int(self._clock.time() * 1000)
-
-
-def _problem(spec: ProductSpec, outcome: Answered | BackendFailure) -> tuple[Problem | None, bool]:
-    """Return what to tell the client, None for a success, and whether the product asks to retry."""
-    retry = spec.backend.retry
-    if isinstance(outcome, BackendFailure):
-        problem = Problem(code=outcome.code, detail=outcome.public)
-        return problem, is_retried(retry, failure=outcome)
-    if outcome.status < FIRST_FAILED:
-        return None, False
-    problem = Problem(code="backend-status", detail=f"The backend answered with status {outcome.status}.")
-    return problem, is_retried(retry, status=outcome.status)

@@ -97,6 +97,24 @@ class Budget:
             self._timer = asyncio.get_running_loop().call_later(1 / PER_SECOND, self._look_again)
 
 
+class NoBudget:
+    """For deliveries whose retries are hours apart, each to an endpoint of its own."""
+
+    def first(self) -> None:
+        """Count nothing."""
+
+    def succeeded(self, *, retried: bool) -> None:
+        """Count nothing."""
+
+    def take(self) -> bool:
+        """Let every retry through."""
+        return True
+
+    async def wait(self, timeout_s: float) -> bool:  # noqa: ARG002 -- as `Budget`
+        """Wait for nothing."""
+        return True
+
+
 class Budgets:
     """Every product's budget."""
 

@@ -190,5 +190,8 @@ def _named_by_connection(headers: Headers) -> frozenset[str]:
 
 
 def _joined(base: str, path: str, query: str) -> str:
+    """Return the address of a call; without a path it is the backend's own, to the letter."""
+    if not path:
+        return f"{base}?{query}" if query else base
     url = base.rstrip("/") + (path if path.startswith("/") else "/" + path)
     return f"{url}?{query}" if query else url

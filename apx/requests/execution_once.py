@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from apx.catalog.model import ProductSpec
+from apx.catalog.model import ProductSpec, is_internal
 from apx.clock import Clock
 from apx.requests.execution_body import Body, keep
 from apx.requests.execution_call import BackendAnswer, BackendClient, BackendFailure, Headers, request_of
@@ -56,7 +56,8 @@ class Caller:
         duration_s = self._clock.monotonic() - began_s
         metrics.BACKEND_DURATION.observe(duration_s, envelope.product, metrics.status_class(status))
         failed = status is None or status >= FIRST_AT_FAULT
-        self._tally.answered(envelope.product, envelope.release, envelope.org, latency_s=duration_s, failed=failed)
+        if not is_internal(envelope.product):
+            self._tally.answered(envelope.product, envelope.release, envelope.org, latency_s=duration_s, failed=failed)
         return outcome
 
     async def _answer(

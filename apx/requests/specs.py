@@ -10,6 +10,7 @@ import msgspec
 from apx.admission.routes import Match, RouteTree
 from apx.catalog.model import ProductSpec
 from apx.release.load import Loader
+from apx.requests.execution_rules import Rules
 from apx.requests.model import Envelope, Problem, State
 from apx.requests.ports import ProductBounds
 from apx.rollout.arms import Arms
@@ -30,6 +31,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """Under the release that it is carried out by."""
     ended: tuple[State, Problem] | None = None
     """It is not carried out, but ends so."""
+    rules: Rules | None = None
+    """Of an internal product, in place of those of the spec."""
 
 
 class ReleasedSpecs:

@@ -257,6 +257,23 @@ USAGE_FAILURES = Counter(
     "apx_usage_collect_failures_total", "Times that usage could not be moved; it waits.", registry=REGISTRY
 )
 
+WEBHOOK_QUEUED = Counter(
+    "apx_webhooks_queued_deliveries_total", "Deliveries to webhooks that were queued.", registry=REGISTRY
+)
+WEBHOOK_DROPPED = Counter(
+    "apx_webhooks_dropped_deliveries_total",
+    "Deliveries that were not queued, as too many wait for their webhook.",
+    registry=REGISTRY,
+)
+WEBHOOK_DISABLED = Counter(
+    "apx_webhooks_disabled_total", "Webhooks that were disabled as their receiver is dead or gone.", registry=REGISTRY
+)
+WEBHOOK_FAILURES = Counter(
+    "apx_webhooks_failures_total",
+    "Times that webhooks could not be told, or looked after; events wait.",
+    registry=REGISTRY,
+)
+
 # -- the process itself ------------------------------------------------------------------------------------------------
 
 EVENT_LOOP_LAG = Gauge(

@@ -1,8 +1,9 @@
 """What never reaches a log line or a span: fields by their name, credentials by their form.
 
 Names: anything that holds an authorization, API key, token, secret, password, cookie or body is dropped, at any depth;
-what only measures or names it (`body_bytes`, `key_id`, `token_type`) stays. Values: API keys, bearer and basic
-credentials, JSON Web Tokens and credentials in a query are masked in the finished text, wherever they stand.
+what only measures or names it (`body_bytes`, `key_id`, `token_type`) stays. Values: API keys, secrets of
+webhooks, bearer and basic credentials, JSON Web Tokens and credentials in a query are masked in the finished text,
+wherever they stand.
 """
 
 from __future__ import annotations
@@ -28,11 +29,12 @@ _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 # RE2, for it is linear: Python's engine needs minutes for a megabyte of `eyJeyJeyJ…`, which any client can send.
 _KEY = re2.compile(rb"(apx_[a-z0-9]{1,16}_)[0-9A-Za-z]{12,}")
+_WEBHOOK = re2.compile(rb"(whsec_)[0-9A-Za-z+/=_-]{12,}")
 _TOKEN = re2.compile(rb"(eyJ)[\w-]{8,}\.[\w-]*(?:\.[\w-]*)*")
 _SCHEME = re2.compile(rb"(?i)((?:bearer|basic)(?:\s|%20|\+|\\[tnr])+)[^\s\"\\,;&]{4,}")
 _PAIR = re2.compile(rb"(?i)((?:key|token|secret|password|passwd|signature|sig|auth)=)[^\s\"\\&;,]+")
 _SHOWN = rb"\1***"
-_X, _J, _SPACE, _PLUS, _PERCENT, _BACKSLASH, _EQUALS = b"xJ +%\\="
+_X, _J, _W, _SPACE, _PLUS, _PERCENT, _BACKSLASH, _EQUALS = b"xJw +%\\="
 
 
 @lru_cache(maxsize=_NAMES)
@@ -70,6 +72,8 @@ def mask(text: bytes) -> bytes:
     """
     if _X in text and b"apx_" in text:
         text = _KEY.sub(_SHOWN, text)
+    if _W in text and b"whsec_" in text:
+        text = _WEBHOOK.sub(_SHOWN, text)
     if _J in text and b"eyJ" in text:
         text = _TOKEN.sub(_SHOWN, text)
     if _SPACE in text or _PLUS in text or _PERCENT in text or _BACKSLASH in text:

@@ -6,10 +6,11 @@ A request may have its event twice: whoever reads counts each `request` once.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 import msgspec
 
+from apx.catalog.model import is_internal
 from apx.requests.model import Envelope, Result, State
 
 Kind = Literal["string", "int64", "float64", "timestamp"]
@@ -123,6 +124,11 @@ def event_of(request: Accepted, result: Result) -> UsageEvent:
     )
 
 
+def is_counted(product: str) -> bool:
+    """Tell whether what ends of a product is usage: what APX does of itself is not."""
+    return not is_internal(product)
+
+
 def row_of(event: UsageEvent) -> tuple[str | int | float | None, ...]:
     """Return an event's values in the order of `COLUMNS`; times in microseconds since 1970."""
     values = msgspec.structs.astuple(event)
@@ -146,15 +152,22 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     """What the log knows them by."""
 
 
+Reader = Literal["files", "webhooks"]
+"""Who reads the events: what stores them, and what tells webhooks of them. Each reads all of them."""
+READERS: tuple[Reader, ...] = get_args(Reader)
+
+
 class UsageLog(Protocol):
-    """Events from where results are written to where they are stored for good.
+    """Events from where results are written to where they are read, as one of the readers sees them.
 
     - An event is as durable as the result that it is about. It is written in the same atomic step as the result, or
       made from the result by whoever finds that it was not: after any crash it is there, at least once.
     - A request that was cancelled has its event when it leaves its lane, which may be later than its result.
     - An event may come twice. Both are the same, and are one by their `request`.
     - Nothing is promised of their order.
-    - What was read stays until it is forgotten; an event is forgotten only by a `forget` of a page that has it.
+    - What was read stays until it is forgotten; an event is forgotten only by a `forget` of a page that has it, and
+      for this reader alone: the others' stay.
+    - What APX does of itself has no events.
     """
 
     async def waiting(self, limit: int) -> Page | None:
@@ -162,5 +175,5 @@ class UsageLog(Protocol):
         ...
 
     async def forget(self, page: Page) -> None:
-        """Let go of a page that is stored elsewhere. Raises `Unavailable`; safe to repeat."""
+        """Let go of a page that was dealt with. Raises `Unavailable`; safe to repeat."""
         ...

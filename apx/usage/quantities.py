@@ -201,6 +201,8 @@ def _usage(day: Traffic) -> Iterator[Line]:
     yield Line("Usage events", "published", "pubsub.throughput", size / TIB, says)
     yield Line("Usage events", "exported", "pubsub.export", size / TIB, "the same, written to BigQuery by Pub/Sub")
     yield Line("Usage events", "ingested", "bigquery.ingested", size / GIB, "the same, taken by BigQuery")
+    says = "the same, read by control, which tells webhooks of it (services/control)"
+    yield Line("Usage events", "read", "pubsub.throughput", size / TIB, says)
     says = f"rows of the last {day.profile.usage_kept_days:,.0f} days: the table has no end"
     stored = size * day.profile.usage_kept_days / GIB * MONTHS
     yield Line("Usage events", "stored", "bigquery.stored", stored, says)

@@ -15,6 +15,7 @@ from apx.audit.sealing import Sealer
 from apx.errors import ApxError
 from apx.telemetry import logs
 from apx.telemetry.spans import SpanFile
+from apx.webhooks.forward import Forwarder
 from services.control.access import Access, Reads
 from services.control.app import Office, create_app
 from services.control.housekeeping import clear_blobs
@@ -61,6 +62,7 @@ async def serve(settings: ControlSettings) -> None:
                 clock=bootstrap.CLOCK,
                 seals=bootstrap.seals(settings),
                 usage=usage.totals,
+                webhooks=lambda stores: bootstrap.webhooks(settings, stores),
             ),
         )
         config = uvicorn.Config(
@@ -80,6 +82,10 @@ async def serve(settings: ControlSettings) -> None:
             beside.append(asyncio.create_task(clear_blobs(backends.blobs)))
         if usage.collector is not None:
             beside.append(asyncio.create_task(usage.collector.run()))
+        told = bootstrap.dispatcher(backends)
+        health = bootstrap.health(backends, told)
+        told.on_overflow = health.disable
+        beside += [asyncio.create_task(Forwarder(backends.ended, told).run()), asyncio.create_task(health.run())]
         # Once it has stopped, uvicorn raises the signal that stopped it again; the default would end the process there.
         signal.signal(signal.SIGTERM, lambda *_: None)
         try:

@@ -30,6 +30,7 @@ from services.control.orgs import orgs
 from services.control.problems import ANSWERS, answer_with_problems
 from services.control.rollouts import rollouts
 from services.control.usage import usage
+from services.control.webhooks import WebhooksOf, webhooks
 
 
 class Office(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,6 +40,7 @@ class Office(msgspec.Struct, frozen=True, kw_only=True):
     clock: Clock
     seals: Seals
     usage: UsageTotals
+    webhooks: WebhooksOf
 
 
 class Activation(BaseModel):
@@ -69,6 +71,7 @@ def create_app(backends: Backends, loader: Loader, spans: SpanFile, access: Acce
         audit(backends, office.seals),
         _requests(backends, access, office),
         usage(office.usage, office.clock),
+        webhooks(backends, office.webhooks, access),
         _traces(spans),
     ):
         app.include_router(router, prefix="/api/v1", dependencies=guard, responses=ANSWERS)

@@ -236,7 +236,7 @@ class Worker:
             return self._execution.end(delivery, *terms.ended, spec)
         holding.streams = spec.backend.streaming
         try:
-            return await self._execution.carry_out(delivery, spec)
+            return await self._execution.carry_out(delivery, spec, terms.rules)
         except Exception as error:  # noqa: BLE001  # one request's surprise must not end the worker; it is logged whole
             _log.exception("execution-failed", request_id=envelope.id, product=envelope.product)
             settlement = Settlement(delivery=delivery, retry_after_s=BROKEN_S * delivery.attempt)

@@ -217,6 +217,8 @@ class Ports(msgspec.Struct, frozen=True):
     another: Callable[[], Bus]
     """Another process's bus on the same store."""
     usage: UsageLog
+    told: UsageLog
+    """The same events as another reader sees them."""
 
 
 @asynccontextmanager
@@ -228,7 +230,9 @@ async def valkey_ports(client: Valkey) -> AsyncIterator[Ports]:
         return opened[-1]
 
     results = ValkeyResults(client)
-    yield Ports(bus=another(), results=results, another=another, usage=ValkeyUsage(client))
+    yield Ports(
+        bus=another(), results=results, another=another, usage=ValkeyUsage(client), told=ValkeyUsage(client, "webhooks")
+    )
     await results.aclose()
     for bus in opened:
         await bus.aclose()
@@ -243,6 +247,7 @@ class Google(msgspec.Struct, frozen=True):
     documents: Documents
     results: JournaledResults
     usage: PubSubUsage
+    told: PubSubUsage
     another: Callable[[], JournaledBus]
 
 
@@ -253,10 +258,12 @@ async def on_google(client: Valkey, *, recovery_s: float = 0.0) -> AsyncIterator
     documents = Documents(store, SystemClock())
     async with pubsub.connect("here") as clients:
         journal = Journal(clients, project, "here")
-        for product in ("orders", "other", "tickets"):
+        for product in ("orders", "other", "tickets", "apx-webhooks"):
             await journal.create(product)
         usage = PubSubUsage(clients, project, "here")
-        await usage.create()
+        told = PubSubUsage(clients, project, "here", "webhooks")
+        for reader in (usage, told):
+            await reader.create()
         lanes = ValkeyBus(client, journaled=True, recovery_s=recovery_s)
         results = JournaledResults(ValkeyResults(client, journaled=True), documents)
 
@@ -265,7 +272,7 @@ async def on_google(client: Valkey, *, recovery_s: float = 0.0) -> AsyncIterator
             opened.append(JournaledBus(lanes, journal, documents, results, usage, look_every_s=0.05))
             return opened[-1]
 
-        yield Google(project, lanes, journal, documents, results, usage, another)
+        yield Google(project, lanes, journal, documents, results, usage, told, another)
         await results.aclose()
         for bus in opened:
             await bus.aclose()
@@ -276,7 +283,13 @@ async def on_google(client: Valkey, *, recovery_s: float = 0.0) -> AsyncIterator
 @asynccontextmanager
 async def google_ports(client: Valkey) -> AsyncIterator[Ports]:
     async with on_google(client) as google:
-        yield Ports(bus=google.another(), results=google.results, another=google.another, usage=google.usage)
+        yield Ports(
+            bus=google.another(),
+            results=google.results,
+            another=google.another,
+            usage=google.usage,
+            told=google.told,
+        )
 
 
 @pytest.fixture(params=["memory", "valkey", "google"])
@@ -284,7 +297,7 @@ async def ports(request: pytest.FixtureRequest) -> AsyncIterator[Ports]:
     if request.param == "memory":
         results = MemoryResults(SystemClock())
         bus = MemoryBus(results, SystemClock(), lease_s=LEASE_S, idle_s=0.05)
-        yield Ports(bus=bus, results=results, another=lambda: bus, usage=bus.usage)
+        yield Ports(bus=bus, results=results, another=lambda: bus, usage=bus.usage, told=bus.usage.reader("webhooks"))
         return
     if request.param == "google":
         for emulator in ("firestore_emulator", "pubsub_emulator"):

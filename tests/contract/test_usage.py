@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from valkey.asyncio import Valkey
 
 from apx.requests.model import Envelope, Problem
-from apx.requests.ports import Settlement
+from apx.requests.ports import ProductBounds, Settlement
 from apx.usage.events import UsageEvent, UsageLog
 
-from .conftest import LEASE_S, Ports
+from .conftest import LEASE_S, Ports, valkey_ports
 from .requests_examples import BOUNDS, done, envelope, result, take, take_one
 
 
@@ -149,3 +150,51 @@ async def test_what_is_not_forgotten_comes_again(ports: Ports) -> None:
         await ports.usage.forget(page)
         await ports.usage.forget(page)
     assert await ports.usage.waiting(1000) is None
+
+
+async def test_each_reader_has_every_event_and_forgets_for_itself_alone(ports: Ports) -> None:
+    sent = await accepted(ports)
+    await ports.bus.settle([done(await take_one(ports.bus))])
+    assert set(await told(ports.told, 1)) == {sent.id}
+    assert set(await told(ports.usage, 1)) == {sent.id}
+    later = await accepted(ports)
+    await ports.bus.settle([done(await take_one(ports.bus))])
+    assert set(await told(ports.usage, 1)) == {later.id}
+    assert set(await told(ports.told, 1)) == {later.id}
+
+
+async def test_a_page_that_is_forgotten_late_takes_nothing_back(ports: Ports) -> None:
+    await accepted(ports)
+    await ports.bus.settle([done(await take_one(ports.bus))])
+    first = await ports.told.waiting(1000)
+    assert first is not None
+    await ports.told.forget(first)
+    later = await accepted(ports)
+    await ports.bus.settle([done(await take_one(ports.bus))])
+    assert set(await told(ports.told, 1)) == {later.id}
+    await ports.told.forget(first)
+    assert await ports.told.waiting(1000) is None
+
+
+async def test_what_apx_does_of_itself_has_no_event(ports: Ports) -> None:
+    own = (ProductBounds("apx-webhooks", 100, 100),)
+    await accepted(ports, product="apx-webhooks", org="wh_1")
+    delivery = (await take(ports.bus, bounds=own))[0]
+    await ports.bus.settle([done(delivery)])
+    waits = await accepted(ports, product="apx-webhooks", org="wh_1")
+    await ports.results.put_if_absent(result(waits, "cancelled"))
+    assert await ports.bus.receive("w", own, 1) == []
+    counted = await accepted(ports)
+    await ports.bus.settle([done(await take_one(ports.bus))])
+    assert set(await told(ports.usage, 1)) == {counted.id}
+    assert set(await told(ports.told, 1)) == {counted.id}
+
+
+async def test_what_every_reader_has_read_is_dropped_from_valkey_and_nothing_before(valkey: Valkey) -> None:
+    async with valkey_ports(valkey) as ports:
+        await accepted(ports)
+        await ports.bus.settle([done(await take_one(ports.bus))])
+        await told(ports.usage, 1)
+        assert await valkey.xlen("apx:usage") == 1
+        await told(ports.told, 1)
+        assert await valkey.xlen("apx:usage") == 0

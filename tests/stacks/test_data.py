@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from functools import reduce
 from typing import Any
@@ -123,11 +124,29 @@ def test_every_topic_keeps_its_messages_in_one_region(plan: Plan) -> None:
 def test_every_asynchronous_product_has_its_topic_and_subscription_in_every_region(plan: Plan) -> None:
     products = load_catalog(ROOT / "gitops").products.items()
     asynchronous = [name for name, product in products if product.spec.mode == "async"]
-    wanted = {names.requests_topic(region, product) for region in _regions(plan) for product in asynchronous}
+    journaled = [*asynchronous, "apx-webhooks"]
+    wanted = {names.requests_topic(region, product) for region in _regions(plan) for product in journaled}
     assert asynchronous
     for type_ in ("google_pubsub_topic", "google_pubsub_subscription"):
         found = {one.body["name"] for one in plan.resources(type_)}
         assert {name for name in found if "-requests-" in name} == wanted
+
+
+def test_deliveries_are_queued_by_control_alone_which_alone_reads_what_ended(plan: Plan) -> None:
+    deliveries = _granted(plan, "google_pubsub_topic_iam_member", "-requests-apx-webhooks-")
+    ended = _granted(plan, "google_pubsub_subscription_iam_member", "-usage-webhooks-")
+    assert deliveries == {"roles/pubsub.publisher": {"control"}}
+    assert ended == {"roles/pubsub.subscriber": {"control"}, "roles/pubsub.viewer": {"control"}}
+
+
+def _granted(plan: Plan, type_: str, part: str) -> dict[str, set[str]]:
+    """Return who has which role on the resources whose grants' names hold a part."""
+    granted: dict[str, set[str]] = {}
+    for one in plan.resources(type_):
+        if part in one.address:
+            accounts = re.findall(r"account-([a-z]+?)member", one.body["member"])
+            granted.setdefault(one.body["role"], set()).update(accounts)
+    return granted
 
 
 def test_no_subscription_is_forgotten_and_no_usage_is_lost_that_cannot_be_written(plan: Plan) -> None:

@@ -192,7 +192,11 @@ def test_autoscalers_measure_containers_that_are_there(plan: Plan) -> None:
 
 
 def test_secrets_are_mounted_from_secret_manager_only_where_they_are_read(plan: Plan) -> None:
-    read = {"edge": {"receipts", "arms"}, "control": {"receipts", "admin-token", "control-tokens"}}
+    read = {
+        "edge": {"receipts", "arms"},
+        "worker": {"webhooks"},
+        "control": {"receipts", "admin-token", "control-tokens", "webhooks"},
+    }
     assert not [one for one in plan.resources() if one.type.startswith("kubernetes_secret")]
     for mounted in manifests(plan, "SecretProviderClass"):
         listed = yaml.safe_load(mounted["spec"]["parameters"]["secrets"])

@@ -12,12 +12,14 @@ DEAD_LETTERS, KEYS, KEY_CHANGES, ROLLOUTS, AUDIT = "dead-letters", "keys", "key-
 """Collections that stay, but for the notices of `KEY_CHANGES`: Firestore removes them after `FORGET`."""
 KEY_PREFIXES = "key-prefixes"
 """A document for each, `p:<prefix>`."""
-CHAIN, CHECKPOINTS, ORGS = "audit-chain", "audit-checkpoints", "orgs"
-"""Collections that stay: the audit log of everything, its countersigned heads, and what holds for orgs at run time."""
+CHAIN, CHECKPOINTS, ORGS, WEBHOOKS = "audit-chain", "audit-checkpoints", "orgs", "webhooks"
+"""Collections that stay: the audit log of everything, its countersigned heads, what holds for orgs at run time, and
+whom they have told."""
 FORGET = "forget_at"
+DELIVERED = "delivered_ms"
 RECORD, STATE, ENTRY = "record", "state", "entry"
 """Fields of msgpack, which nothing is looked for by: of results, dead letters and keys; of rollouts; of the audit."""
-SECRETS = ("receipts", "arms", "admin-token", "control-tokens")
+SECRETS = ("receipts", "arms", "admin-token", "control-tokens", "webhooks")
 """Secrets that all processes of an installation share, each a file of this name in the folder `keys` of the home."""
 WORKERS = "worker"
 """Pods of the workers, and so the `job` of their metrics in managed Prometheus."""
@@ -44,6 +46,11 @@ def requests_topic(region: str, product: str) -> str:
 def usage_topic(region: str) -> str:
     """Return the topic of usage events, which BigQuery subscribes to."""
     return f"apx-{region}-usage"
+
+
+def usage_subscription(region: str, reader: str) -> str:
+    """Return the subscription of one reader of usage; what stores it has the topic's own name."""
+    return usage_topic(region) if reader == "files" else f"{usage_topic(region)}-{reader}"
 
 
 def database(region: str) -> str:

@@ -2,14 +2,15 @@
 
 Who writes a result publishes its event before the lanes hear of the result, so that a request that the lanes know as
 ended was told. What is found ended without them (cancelled, or by a worker that died in between) is told by who closes
-its entry in the journal, before closing it. On emulators nobody writes to a table: there the topic has a subscription
-that is read like a log.
+its entry in the journal, before closing it. Webhooks have a subscription of their own, which is read like a log; on
+emulators, where nobody writes to a table, what stores the events has one too.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -17,10 +18,10 @@ from google.api_core.exceptions import AlreadyExists, DeadlineExceeded, NotFound
 from google.pubsub_v1.types import PubsubMessage
 
 from apx.backends.gcp.connection import CALL_TIMEOUT_S, unavailable
-from apx.backends.gcp.names import usage_topic
+from apx.backends.gcp.names import usage_subscription, usage_topic
 from apx.backends.gcp.pubsub import ATTEMPT_TIMEOUT_S, RETRY, PubSub
 from apx.errors import Misconfigured
-from apx.usage.events import COLUMNS, Page, UsageEvent, row_of
+from apx.usage.events import COLUMNS, Page, Reader, UsageEvent, is_counted, row_of
 
 MOST_AT_ONCE = 1000
 """What Pub/Sub takes in one call."""
@@ -28,15 +29,16 @@ PULL_S = 2.0
 
 
 class PubSubUsage:
-    """The usage of one region, as one process writes it."""
+    """The usage of one region, as one process writes it, and as one reader reads it."""
 
-    def __init__(self, pubsub: PubSub, project: str, region: str) -> None:
+    def __init__(self, pubsub: PubSub, project: str, region: str, reader: Reader = "files") -> None:
         self._pubsub = pubsub
         self._topic = f"projects/{project}/topics/{usage_topic(region)}"
-        self._subscription = f"projects/{project}/subscriptions/{usage_topic(region)}"
+        self._subscription = f"projects/{project}/subscriptions/{usage_subscription(region, reader)}"
 
     async def tell(self, events: Sequence[UsageEvent]) -> None:
         """Publish events; they are kept once this returns. Raises `Unavailable`; safe to repeat."""
+        events = [event for event in events if is_counted(event.product)]
         for at in range(0, len(events), MOST_AT_ONCE):
             messages = [PubsubMessage(data=encoded(event)) for event in events[at : at + MOST_AT_ONCE]]
             with unavailable("publishing usage"):
@@ -50,14 +52,13 @@ class PubSubUsage:
                     ) from None
 
     async def create(self) -> None:
-        """Make the topic, and a subscription that is read like a log: on emulators. Raises `Unavailable`."""
+        """Make the topic, and this reader's subscription: on emulators. Raises `Unavailable`."""
+        request = {"name": self._subscription, "topic": self._topic, "ack_deadline_seconds": 60}
         with unavailable("making the topic of usage"):
-            try:
+            with suppress(AlreadyExists):
                 await self._pubsub.publisher.create_topic(name=self._topic, timeout=CALL_TIMEOUT_S)
-            except AlreadyExists:
-                return
-            request = {"name": self._subscription, "topic": self._topic, "ack_deadline_seconds": 60}
-            await self._pubsub.subscriber.create_subscription(request=request, timeout=CALL_TIMEOUT_S)
+            with suppress(AlreadyExists):
+                await self._pubsub.subscriber.create_subscription(request=request, timeout=CALL_TIMEOUT_S)
 
     async def waiting(self, limit: int) -> Page | None:
         """Return events that were not forgotten; None when there are none."""

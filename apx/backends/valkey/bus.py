@@ -22,7 +22,7 @@ from apx.errors import Misconfigured, Unavailable
 from apx.requests.model import DeadLetter, Delivery, Envelope, Result
 from apx.requests.ports import ProductBounds, Published, Settled, Settlement
 from apx.telemetry import metrics
-from apx.usage.events import accepted, event_of
+from apx.usage.events import accepted, event_of, is_counted
 
 LEASE_S = 30.0
 """Long enough for a restart of the store, short enough for the lanes of a worker that died."""
@@ -266,7 +266,8 @@ def _settle_args(settlement: Settlement, most_s: float | None) -> tuple[bytes | 
     what = "next" if settlement.take_next else "result"
     letter = letter_of(settlement)
     buried = b"" if letter is None else _encode(letter)
-    usage = _encode(event_of(accepted(delivery.envelope), result)) if most_s is None else b""
+    counted = most_s is None and is_counted(delivery.envelope.product)
+    usage = _encode(event_of(accepted(delivery.envelope), result)) if counted else b""
     return (*lead, what, _encode(result), kept_ms(result, most_s), 0, buried, usage)
 
 

@@ -130,7 +130,8 @@ end
 -- A request that got its result from outside a delivery leaves its lane: only here its result and its envelope, which
 -- knows the key and the plan, are at hand together.
 local function drop_ended(lane, product, org, id)
-  if call('EXISTS', KNOWN .. id) == 0 then -- a journal tells of what it keeps
+  local own = string.sub(product, 1, 4) == 'apx-' -- what APX does of itself is no usage
+  if not own and call('EXISTS', KNOWN .. id) == 0 then -- a journal tells of what it keeps
     local head = call('LINDEX', LANE .. lane, 0)
     note_used('c', cmsgpack.pack(accepted(head)))
     note_used('r', call('GET', RESULT .. id))

@@ -20,6 +20,7 @@ from apx.backends.memory.limits import MemoryLimits
 from apx.backends.memory.orgs import MemoryOrgs
 from apx.backends.memory.results import MemoryResults
 from apx.backends.memory.rollouts import MemoryRollouts
+from apx.backends.memory.webhooks import MemoryWebhooks
 from apx.bootstrap import Backends
 from apx.cli.main import main
 from apx.clock import SystemClock
@@ -52,10 +53,11 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Backends:
     """Adapters in process, in place of the store's."""
     results, rollouts, counts = MemoryResults(SystemClock()), MemoryRollouts(), MemoryCounts()
+    bus = MemoryBus(results, SystemClock(), idle_s=0.01)
     backends = Backends(
         keys=MemoryKeys(),
         rollouts=rollouts,
-        bus=MemoryBus(results, SystemClock(), idle_s=0.01),
+        bus=bus,
         results=results,
         blobs=FileBlobs(tmp_path / "blobs"),
         releases=FileReleaseStore(tmp_path / "home" / "releases"),
@@ -65,6 +67,8 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Backends:
         limits=MemoryLimits(SystemClock()),
         audit=MemoryAudit(),
         orgs=MemoryOrgs(),
+        webhooks=MemoryWebhooks(),
+        ended=bus.usage.reader("webhooks"),
     )
 
     @asynccontextmanager

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -26,6 +27,7 @@ from apx.backends.memory.limits import MemoryLimits
 from apx.backends.memory.orgs import MemoryOrgs
 from apx.backends.memory.results import MemoryResults
 from apx.backends.memory.rollouts import MemoryRollouts
+from apx.backends.memory.webhooks import MemoryWebhooks
 from apx.bootstrap import Backends
 from apx.catalog.model import Slo
 from apx.clock import ManualClock
@@ -40,6 +42,8 @@ from apx.rollout.budget import Budget
 from apx.rollout.objectives import DayObjectives, Fallback, Objectives
 from apx.telemetry.spans import SpanFile
 from apx.usage.collect import Collecting, Collector
+from apx.webhooks.manage import Webhooks
+from apx.webhooks.signing import Vault
 from services.control import app as control_app
 from services.control.access import Access
 from tests.unit.release.examples import TRUSTED, WASM, manifest, stored
@@ -95,6 +99,8 @@ class Office:
             limits=MemoryLimits(clock),
             audit=MemoryAudit(clock),
             orgs=MemoryOrgs(),
+            webhooks=MemoryWebhooks(),
+            ended=self.bus.usage.reader("webhooks"),
         )
         self.orgs, self.audit = backends.orgs, backends.audit
         spans = SpanFile(folder / "spans.jsonl")
@@ -102,8 +108,18 @@ class Office:
         self.operators = Operators(b"o" * 32, clock)
         self.clock, self.counts = clock, backends.counts
         access = Access(self.operators, TOKEN)
-        more = control_app.Office(receipts=Receipts([b"r" * 32], "us"), clock=clock, seals=SEALS, usage=self.usage)
+        self.webhooks = backends.webhooks
+        more = control_app.Office(
+            receipts=Receipts([b"r" * 32], "us"),
+            clock=clock,
+            seals=SEALS,
+            usage=self.usage,
+            webhooks=self.managing,
+        )
         self.app: FastAPI = control_app.create_app(backends, Loader(releases, TRUSTED), spans, access, more)
+
+    def managing(self, stores: Backends) -> Webhooks:
+        return Webhooks(stores.webhooks, Vault(b"v" * 32), self.bus, self.clock, os.urandom)
 
     def token(self, role: Role, subject: str = "somebody") -> str:
         return self.operators.mint(subject, role, hours=1, random=lambda size: b"x" * size)

@@ -16,6 +16,7 @@ JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJjYW5hcnkifQ.c2lnbmF0dXJlLWNhbmFyeQ"
 CANARIES = {
     "key": (KEY, "0aB1cD2eF3gH4iJ5"),
     "cut key": (KEY[:24], "0aB1cD2eF3gH4iJ"),
+    "secret of a webhook": ("whsec_Q2FuYXJ5Q2FuYXJ5+/Q2FuYXJ5Q2FuYXJ5Q2FuYXI=", "Q2FuYXJ5"),
     "bearer": ("Bearer canary-opaque/+=", "canary-opaque"),
     "shouted bearer": ("BEARER canary-opaque", "canary-opaque"),
     "bearer on a line": ("Authorization:\n\tBearer\tcanary-opaque", "canary-opaque"),
