@@ -16,6 +16,7 @@ from apx.admission.bodies import has_one_reading, is_encoded, is_json_type
 from apx.admission.contract import Contract, Held, Seen, contract_of
 from apx.admission.departures import Departure
 from apx.admission.keys import KeyRecord
+from apx.admission.levels import Levels
 from apx.admission.routes import Match, RouteTree
 from apx.admission.terms import may_call
 from apx.catalog.model import PlanSpec, ProductSpec, Route
@@ -64,6 +65,7 @@ class LiveProduct:
         self.contract: Contract | None = contract_of(release)
         self._record = record
         self._callers: dict[str, tuple[KeyRecord, str, bytes]] = {}
+        self.levels = Levels(manifest.product)
 
     def caller_json(self, key: KeyRecord, plan: str) -> bytes:
         """Return the open JSON object that every input document of this key begins with."""
@@ -174,12 +176,9 @@ def judge(
     return Judged(plan=plan, plan_name=plan_name, decision=decision, document=document)
 
 
-def levels(product: LiveProduct, key: KeyRecord, judged: Judged) -> tuple[Level, ...]:
+def levels(product: LiveProduct, key: KeyRecord, judged: Judged, now_s: float) -> tuple[Level, ...]:
     """Return the limits that a judged request falls under, the narrowest first."""
-    own = Level("plan", f"k:{product.name}:{key.id}", judged.plan.rate)
-    if judged.plan.org_rate is None:
-        return (own,)
-    return own, Level("org", f"o:{product.name}:{key.org}:{judged.plan_name}", judged.plan.org_rate)
+    return product.levels.of(key, judged.plan_name, judged.plan, now_s)
 
 
 def conclude(product: LiveProduct, match: Match, key: KeyRecord, judged: Judged, limit: Answer) -> Admitted | Refused:
@@ -188,7 +187,7 @@ def conclude(product: LiveProduct, match: Match, key: KeyRecord, judged: Judged,
         metrics.LIMITS_REFUSED.inc(product.name, "away")
         return _AWAY
     if not limit.taken.allowed:
-        metrics.LIMITS_REFUSED.inc(product.name, "rate")
+        metrics.LIMITS_REFUSED.inc(product.name, limit.level.kind)
         return _over_limit(limit)
     return Admitted(
         product=product,
@@ -216,7 +215,7 @@ def _denied(decision: Decision) -> Refused:
 
 
 def _over_limit(limit: Answer) -> Refused:
-    whose = _WHOSE[limit.level.name]
+    whose = limit.level.whose
     never = limit.taken.retry_after_s == float("inf")
     return Refused(
         status=429,
@@ -227,7 +226,6 @@ def _over_limit(limit: Answer) -> Refused:
     )
 
 
-_WHOSE = {"plan": "The plan's rate of this key", "org": "The plan's rate of all keys of the org"}
 _AWAY = Refused(
     status=503,
     code="limits-away",

@@ -21,6 +21,7 @@ LaneKey = Literal["org", "key", "request"]
 OnAbort = Literal["finish", "readmit", "cancel"]
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 RetryOn = Literal["connect", "timeout", "429", "500", "502", "503", "504"]
+Per = Literal["hour", "day", "month"]
 
 DAY_S = 86_400
 _MOST_DEADLINE_S = 7 * DAY_S
@@ -379,8 +380,21 @@ class Rate(Spec, frozen=True, kw_only=True):
     """Requests at once after a pause."""
 
 
+class Quota(Spec, frozen=True, kw_only=True):
+    """How much may be asked in an hour, a day or a month, which begin in the org's time zone."""
+
+    name: Name
+    """What clients read in the `RateLimit` fields; neither `plan` nor `org`, which are the rates."""
+    per: Per
+    """How long it lasts; then it is whole again."""
+    requests: Annotated[int, Meta(ge=1, le=1_000_000_000_000)]
+    """How many requests; one that costs more by its policy's decision counts as that many."""
+    of: Literal["key", "org"] = "key"
+    """Whose requests of one product count together: one key's, or those of all keys of one org."""
+
+
 class PlanSpec(Spec, frozen=True, kw_only=True):
-    """Named limits that a product offers. Prices and quotas join them later."""
+    """Named limits that a product offers."""
 
     title: Line
     """For people."""
@@ -388,6 +402,8 @@ class PlanSpec(Spec, frozen=True, kw_only=True):
     """How many requests one key may make of one product."""
     org_rate: Rate | None = None
     """How many requests all keys of one org together may make of one product."""
+    quotas: Annotated[tuple[Quota, ...], Meta(max_length=6)] = ()
+    """What may be asked of one product in longer times, beside the rates."""
     when_limits_are_away: Literal["closed", "local"] = "local"
     """While the store of limits does not answer: refuse with 503, or let a quarter of each limit through per router."""
     max_timeout_s: Seconds = 300.0

@@ -19,7 +19,8 @@ from apx.catalog.model import Rate
 from apx.clock import Clock
 from apx.errors import ApxError
 from apx.limits.bucket import Buckets, Taken
-from apx.limits.store import Grant, LimitStore, Want
+from apx.limits.store import Bound, Grant, LimitStore, Want
+from apx.limits.windows import Window
 from apx.telemetry import metrics
 
 LOAN_S = 1.0
@@ -31,20 +32,26 @@ AWAY_S = 1.0
 """How long a store that did not answer is not waited for, unless its answer comes after all."""
 LOCAL_SHARE = 0.25
 """What a router lets through of a limit by itself, while the store is away and the plan says `local`."""
+ASK_AGAIN_S = 1.0
+"""How long a window that is used up is not asked about: its size can be changed, and what others hold comes back."""
 MOST_LOANS = 100_000
 _TRIES = 10
 """How often one request asks: what was lent may not do for all who wait, and a level may lack what another has."""
 
 WhenAway = Literal["closed", "local"]
+Kind = Literal["rate", "quota", "budget"]
 
 
 class Level(msgspec.Struct, frozen=True):
     """One limit that a request falls under."""
 
     name: str
-    """What clients are told: `plan` for the key's, `org` for the org's."""
+    """What clients are told: `plan` for the key's rate, `org` for the org's, a quota's own name."""
     bucket: str
-    rate: Rate
+    rate: Bound
+    whose: str = ""
+    """What a refusal says is used up."""
+    kind: Kind = "rate"
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -57,15 +64,33 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class _Loan:
-    __slots__ = ("asked_again_at", "expires", "flying", "held", "left", "rate", "size", "touched", "used", "wanted")
+    __slots__ = (
+        "asked_again_at",
+        "expires",
+        "flying",
+        "held",
+        "left",
+        "lent",
+        "rate",
+        "size",
+        "touched",
+        "used",
+        "wanted",
+    )
 
-    def __init__(self, rate: Rate) -> None:
+    def __init__(self, rate: Bound) -> None:
         self.rate = rate
         self.held = self.used = self.left = 0.0
+        self.lent = 0.0  # to others
         self.size = 1.0
         self.wanted = 0.0  # by those who wait for an answer of the store
         self.expires = self.touched = self.asked_again_at = float("-inf")
         self.flying: asyncio.Task[None] | None = None
+
+    def is_past(self, now_s: float) -> bool:
+        """Whether its window has ended, and nobody uses it or waits for it."""
+        over = isinstance(self.rate, Window) and self.rate.ends_s <= now_s
+        return over and self.flying is None and not (self.used or self.held or self.wanted)
 
 
 class Limiter:
@@ -78,6 +103,11 @@ class Limiter:
         self._loans: OrderedDict[str, _Loan] = OrderedDict()
         self._local = Buckets(clock)
         self._away_until = float("-inf")
+
+    @property
+    def loans(self) -> int:
+        """How many loans are known; those of windows that have ended are forgotten."""
+        return len(self._loans)
 
     async def take(self, levels: Sequence[Level], cost: float, when_away: WhenAway) -> Answer:
         """Take `cost` tokens of each level, or of none."""
@@ -101,9 +131,11 @@ class Limiter:
         """Renew loans in use and give idle ones back, until cancelled."""
         while True:
             await asyncio.sleep(KEEP_EVERY_S)
-            now = self._clock.monotonic()
+            now, now_s = self._clock.monotonic(), self._clock.time()
             for bucket, loan in list(self._loans.items()):
-                if loan.flying is None and (loan.used or loan.held) and now >= self._away_until:
+                if loan.is_past(now_s):
+                    del self._loans[bucket]
+                elif loan.flying is None and (loan.used or loan.held) and now >= self._away_until:
                     idle = now - loan.touched > IDLE_S
                     if idle or loan.expires - now < LOAN_S / 2:
                         self._fly(bucket, loan, 0.0 if idle else loan.held)
@@ -119,9 +151,11 @@ class Limiter:
 
     def _loan(self, level: Level) -> _Loan:
         loan = self._loans.get(level.bucket)
-        if loan is None or loan.rate != level.rate:
+        if loan is None:
             loan = self._loans[level.bucket] = _Loan(level.rate)
             self._forget_old()
+        elif loan.rate != level.rate:
+            loan.rate, loan.asked_again_at = level.rate, float("-inf")  # what it holds was lent all the same
         return loan
 
     def _forget_old(self) -> None:
@@ -143,7 +177,7 @@ class Limiter:
             loan.held -= cost
             loan.used += cost
             loan.touched = now
-            taken = _taken(level.rate, loan.held + loan.left)
+            taken = self._taken(level.rate, loan.held + loan.left)
             if least is None or taken.remaining < least.taken.remaining:
                 least = Answer(level, taken)
         assert least is not None  # noqa: S101 -- a request has one level at least
@@ -151,9 +185,21 @@ class Limiter:
 
     def _refused(self, level: Level, cost: float) -> Taken:
         loan = self._loan(level)
-        wait = max(0.0, loan.asked_again_at - self._clock.monotonic()) if cost <= level.rate.burst else float("inf")
-        known = _taken(level.rate, max(0.0, loan.held) + loan.left)
+        known = self._taken(level.rate, max(0.0, loan.held) + loan.left)
+        wait = max(0.0, loan.asked_again_at - self._clock.monotonic())
+        if cost > level.rate.burst:
+            wait = float("inf")
+        elif isinstance(level.rate, Window) and loan.held + loan.left + loan.lent < cost:
+            wait = known.reset_s
         return msgspec.structs.replace(known, allowed=False, retry_after_s=wait)
+
+    def _taken(self, bound: Bound, left: float) -> Taken:
+        reset_s = (
+            max(0.0, bound.ends_s - self._clock.time())
+            if isinstance(bound, Window)
+            else (bound.burst - left) / bound.per_second
+        )
+        return Taken(allowed=True, remaining=max(0, int(left + 1e-9)), reset_s=reset_s, retry_after_s=0.0)
 
     async def _ask(self, levels: Sequence[Level], cost: float) -> bool:
         """Ask for what is lacking; False when the store does not answer."""
@@ -177,7 +223,7 @@ class Limiter:
         for level, loan in zip(levels, loans, strict=True):
             task = loan.flying
             if task is None:
-                loan.size = min(max(cost, loan.size * 2), _most(level.rate, cost))
+                loan.size = _size(loan, cost, self._clock.monotonic())
                 task = self._fly(level.bucket, loan, max(loan.size, loan.wanted), cost)
             flying.add(task)
         return flying
@@ -206,9 +252,10 @@ class Limiter:
     def _granted(self, loan: _Loan, grant: Grant, sent: float, cost: float) -> None:
         self._away_until = float("-inf")  # late or not, it answers
         loan.held = max(0.0, grant.held - loan.used)
-        loan.left, loan.expires = grant.left, sent + LOAN_S
+        loan.left, loan.lent, loan.expires = grant.left, grant.lent, sent + LOAN_S
         if cost and loan.held < cost:
-            loan.asked_again_at = self._clock.monotonic() + (cost - loan.held - loan.left) / loan.rate.per_second
+            lacking, per_second = cost - loan.held - loan.left, loan.rate.per_second
+            loan.asked_again_at = self._clock.monotonic() + (lacking / per_second if per_second else ASK_AGAIN_S)
 
     def _gone(self, cause: str) -> None:
         metrics.LIMIT_STORE_FAILURES.inc(cause)
@@ -221,20 +268,29 @@ class Limiter:
             return Answer(levels[0], taken, away=True)
         answers = []
         for level in levels:
-            share = Rate(
-                per_second=level.rate.per_second * LOCAL_SHARE, burst=max(1, int(level.rate.burst * LOCAL_SHARE))
-            )
-            answers.append(Answer(level, self._local.take(f"{level.bucket}/alone", share, cost)))
+            answers.append(Answer(level, self._alone(level, cost)))
             if not answers[-1].taken.allowed:
                 return answers[-1]
         return min(answers, key=lambda answer: answer.taken.remaining)
 
+    def _alone(self, level: Level, cost: float) -> Taken:
+        """Take from a part of a limit: of a window, from a part of what was last known to be left."""
+        rate, loan, name = level.rate, self._loan(level), f"{level.bucket}/alone"
+        if not isinstance(rate, Window):
+            burst = max(1, int(rate.burst * LOCAL_SHARE))
+            return self._local.take(name, Rate(per_second=rate.per_second * LOCAL_SHARE, burst=burst), cost)
+        left = rate.burst if loan.expires == float("-inf") else loan.left
+        taken = self._local.take(name, Rate(per_second=0.0, burst=int(left * LOCAL_SHARE)), cost)
+        reset_s = max(0.0, rate.ends_s - self._clock.time())
+        wait = 0.0 if taken.allowed else min(reset_s, AWAY_S)
+        return msgspec.structs.replace(taken, reset_s=reset_s, retry_after_s=wait)
 
-def _most(rate: Rate, cost: float) -> float:
-    """Return the largest loan: what is used in a tenth of a second, and no more than an eighth of the bucket."""
-    return max(cost, min(rate.per_second * KEEP_EVERY_S, rate.burst / 8))
 
-
-def _taken(rate: Rate, left: float) -> Taken:
-    remaining = max(0, int(left + 1e-9))
-    return Taken(allowed=True, remaining=remaining, reset_s=(rate.burst - left) / rate.per_second, retry_after_s=0.0)
+def _size(loan: _Loan, cost: float, now: float) -> float:
+    """Return how much to hold: what is used in a tenth of a second, and no more than an eighth of what there is."""
+    rate = loan.rate
+    if not isinstance(rate, Window):
+        return min(max(cost, loan.size * 2), max(cost, min(rate.per_second * KEEP_EVERY_S, rate.burst / 8)))
+    # Nothing says how fast a window is used but how long the last loan lasted; near its end, tokens go one by one.
+    grown = loan.size * 2 if loan.expires - LOAN_S + KEEP_EVERY_S > now else loan.size / 2
+    return max(cost, min(grown, loan.left / 8))

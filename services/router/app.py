@@ -232,7 +232,7 @@ class Router:
             return judged
         plan = judged.plan
         limit = await self._limits.take(
-            levels(product, caller, judged), judged.decision.cost, plan.when_limits_are_away
+            levels(product, caller, judged, self._clock.time()), judged.decision.cost, plan.when_limits_are_away
         )
         return conclude(product, match, caller, judged, limit)
 

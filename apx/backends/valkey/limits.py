@@ -1,7 +1,7 @@
 """Shared buckets in Valkey. The `LimitStore` port.
 
 Not waited for on the disk: what is lost with the power is that tokens were used, for as long as the bucket would have
-taken to fill. A store that comes back empty has full buckets.
+taken to fill, or until its window ends. A store that comes back empty has full buckets.
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ from valkey.asyncio import Valkey
 
 from apx.backends.valkey.batching import Batcher
 from apx.backends.valkey.connection import Script
-from apx.limits.store import Grant, Want
+from apx.limits.store import KEPT_S, Bound, Grant, LimitStore, Want
+from apx.limits.windows import Window
 
 MOST = 256
 
 
-class ValkeyLimits:
+class ValkeyLimits(LimitStore):
     """What several requests want in the same moment goes in one script."""
 
     def __init__(self, client: Valkey) -> None:
-        self._lend = Script(client, "limits")
+        self._lend, self._spent = Script(client, "limits"), Script(client, "spent")
         self._batchers: dict[tuple[str, float], Batcher[Sequence[Want], list[Grant]]] = {}
 
     async def exchange(self, holder: str, wants: Sequence[Want], ttl_s: float) -> list[Grant]:
@@ -30,6 +31,10 @@ class ValkeyLimits:
         if known not in self._batchers:
             self._batchers[known] = Batcher(lambda batch: self._send(holder, batch, ttl_s), most=MOST)
         return await self._batchers[known](wants)
+
+    async def spent(self, buckets: Sequence[str]) -> list[float]:
+        """Return what of each window's bucket is used or lent out."""
+        return [float(spent) for spent in await self._spent(*buckets)] if buckets else []
 
     async def aclose(self) -> None:
         """Send what waits."""
@@ -41,7 +46,13 @@ class ValkeyLimits:
             part
             for wants in batch
             for want in wants
-            for part in (want.bucket, want.rate.per_second, want.rate.burst, want.used, want.hold)
+            for part in (want.bucket, want.rate.burst, want.rate.per_second, _ends_ms(want.rate), want.used, want.hold)
         ]
-        answers = iter(await self._lend(holder, int(ttl_s * 1000), *args))
-        return [[Grant(float(next(answers)), float(next(answers))) for _ in wants] for wants in batch]
+        answers = iter(await self._lend(holder, int(ttl_s * 1000), int(KEPT_S * 1000), *args))
+        return [
+            [Grant(float(next(answers)), float(next(answers)), float(next(answers))) for _ in wants] for wants in batch
+        ]
+
+
+def _ends_ms(bound: Bound) -> int:
+    return int(bound.ends_s * 1000) if isinstance(bound, Window) else 0

@@ -70,7 +70,8 @@ class Desk:
         judged = judge(self.live, match, caller, whole, self.live.decide)
         if isinstance(judged, Refused):
             return judged
-        [level] = levels(self.live, caller, judged)
+        [level] = levels(self.live, caller, judged, 0.0)
+        assert isinstance(level.rate, Rate)
         taken = self.buckets.take(level.bucket, level.rate, judged.decision.cost)
         return conclude(self.live, match, caller, judged, Answer(level, taken))
 

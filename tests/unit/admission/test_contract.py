@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from apx.admission.admit import Admitted, Call, LiveProduct, Refused, conclude, judge, levels
 from apx.admission.contract import Held, Seen, contract_of
 from apx.admission.routes import Match
-from apx.catalog.model import PolicyRef, Route
+from apx.catalog.model import PolicyRef, Rate, Route
 from apx.clock import ManualClock
 from apx.errors import ReleaseRejected
 from apx.limits.bucket import Buckets
@@ -224,7 +224,8 @@ class Desk:
         judged = judge(self.live, match, caller, self._call(body), self.live.decide, counts=True)
         if isinstance(judged, Refused):
             return judged
-        [level] = levels(self.live, caller, judged)
+        [level] = levels(self.live, caller, judged, 0.0)
+        assert isinstance(level.rate, Rate)
         taken = Buckets(ManualClock()).take(level.bucket, level.rate, judged.decision.cost)
         return conclude(self.live, match, caller, judged, Answer(level, taken))
 

@@ -1,4 +1,4 @@
-"""Whatever several routers do, a bucket is never overdrawn: hypothesis plays them against the plainest of models."""
+"""Whatever several routers do, no bucket and no window is overdrawn: hypothesis plays them against a plain model."""
 
 from __future__ import annotations
 
@@ -15,20 +15,27 @@ from apx.catalog.model import Rate
 from apx.clock import ManualClock
 from apx.errors import Unavailable
 from apx.limits.leases import Level, Limiter
-from apx.limits.store import Grant, Want
+from apx.limits.store import Grant, LimitStore, Want
+from apx.limits.windows import Window
 
 RATE = Rate(per_second=7, burst=20)
 ORG = Rate(per_second=5, burst=30)
 LEVELS = (Level("plan", "key", RATE), Level("org", "org", ORG))
+HOUR, MONTH = 45, 70
+"""What two quotas let through; an "hour" of this clock has 12 seconds."""
+LENGTH_S = 12.0
 ROUTERS = st.integers(0, 2)
 
 
-class Store:
+class Store(LimitStore):
     """A store that can lose questions, and answers to questions that it has carried out."""
 
     def __init__(self, clock: ManualClock) -> None:
         self.lose = ""
         self._buckets = MemoryLimits(clock)
+
+    async def spent(self, buckets: Sequence[str]) -> list[float]:
+        return await self._buckets.spent(buckets)
 
     async def exchange(self, holder: str, wants: Sequence[Want], ttl_s: float) -> list[Grant]:
         if self.lose == "question":
@@ -50,16 +57,33 @@ class Routers(RuleBasedStateMachine):
         self.routers = [Limiter(self.store, self.clock) for _ in range(3)]
         self.began = self.clock.monotonic()
         self.used: list[tuple[float, float]] = []
+        self.counted: dict[str, float] = {}
+        self.month = MONTH
+
+    def quotas(self) -> tuple[Level, Level]:
+        now = self.clock.time()
+        begins = now // LENGTH_S * LENGTH_S
+        return (
+            Level("hour", f"hour:{begins}", Window(HOUR, begins, begins + LENGTH_S)),
+            Level("month", "month", Window(self.month, 0.0, 9e9)),
+        )
 
     @rule(router=ROUTERS, cost=st.sampled_from([0.5, 1, 1, 1, 3, 8, 20]), times=st.integers(1, 12))
     def ask(self, router: int, cost: float, times: int) -> None:
         for _ in range(times):
-            if self.run(self.routers[router].take(LEVELS, cost, "closed")).taken.allowed:
+            levels = (*LEVELS, *self.quotas())
+            if self.run(self.routers[router].take(levels, cost, "closed")).taken.allowed:
                 self.used.append((self.clock.monotonic(), cost))
+                for quota in levels[2:]:
+                    self.counted[quota.bucket] = self.counted.get(quota.bucket, 0.0) + cost
 
     @rule(seconds=st.sampled_from([0.001, 0.05, 0.3, 0.9, 1.0, 1.1, 4.0]))
     def wait(self, seconds: float) -> None:
         self.clock.advance(seconds)
+
+    @rule(grown=st.sampled_from([0, 5, 30]))
+    def change_the_plan(self, grown: int) -> None:
+        self.month += grown
 
     @rule(router=ROUTERS)
     def kill(self, router: int) -> None:
@@ -82,6 +106,11 @@ class Routers(RuleBasedStateMachine):
             total += cost
             for rate in (RATE, ORG):
                 assert total <= rate.burst + rate.per_second * (now - began) + 1e-6
+
+    @invariant()
+    def no_window_is_overdrawn(self) -> None:
+        for bucket, used in self.counted.items():
+            assert used <= (self.month if bucket == "month" else HOUR) + 1e-6
 
     def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         return self.loop.run_until_complete(coroutine)
