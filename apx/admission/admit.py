@@ -17,6 +17,7 @@ from apx.admission.contract import Contract, Held, Seen, contract_of
 from apx.admission.departures import Departure
 from apx.admission.keys import KeyRecord
 from apx.admission.levels import Levels
+from apx.admission.orgs import OrgTerms
 from apx.admission.routes import Match, RouteTree
 from apx.admission.terms import may_call
 from apx.catalog.model import PlanSpec, ProductSpec, Route
@@ -176,9 +177,9 @@ def judge(
     return Judged(plan=plan, plan_name=plan_name, decision=decision, document=document)
 
 
-def levels(product: LiveProduct, key: KeyRecord, judged: Judged, now_s: float) -> tuple[Level, ...]:
+def levels(product: LiveProduct, key: KeyRecord, judged: Judged, terms: OrgTerms, now_s: float) -> tuple[Level, ...]:
     """Return the limits that a judged request falls under, the narrowest first."""
-    return product.levels.of(key, judged.plan_name, judged.plan, now_s)
+    return product.levels.of(key, judged.plan_name, judged.plan, terms, now_s)
 
 
 def conclude(product: LiveProduct, match: Match, key: KeyRecord, judged: Judged, limit: Answer) -> Admitted | Refused:

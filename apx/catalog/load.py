@@ -7,7 +7,7 @@ from pathlib import Path
 
 from apx.catalog.document import read_document
 from apx.catalog.findings import Findings
-from apx.catalog.limit_checks import check_plan_limits
+from apx.catalog.limit_checks import check_org_limits, check_plan_limits
 from apx.catalog.mistakes import MOST_MISTAKES, Mistake
 from apx.catalog.model import Catalog, Org, Plan, Product, ProductSpec
 from apx.catalog.openapi.check import check_openapi
@@ -76,6 +76,7 @@ class _Reading:
             if self._enough:
                 return
             check_entitlements(findings, resource.spec, tree.products, sound)
+            check_org_limits(findings, resource.spec)
 
     @property
     def _enough(self) -> bool:

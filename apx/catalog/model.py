@@ -127,6 +127,7 @@ TimeZone = Annotated[
     ),
 ]
 
+Network = Annotated[str, Meta(min_length=1, max_length=64, examples=["203.0.113.0/24"])]
 Url = Annotated[str, Meta(min_length=1, max_length=2048, examples=["https://backend.example/path"])]
 """Judged by `apx.catalog.urls`: no pattern says it."""
 Seconds = Annotated[float, Meta(gt=0, le=DAY_S)]
@@ -414,8 +415,19 @@ class PlanSpec(Spec, frozen=True, kw_only=True):
     """Higher is shed later."""
 
 
+class OrgQuota(Spec, frozen=True, kw_only=True):
+    """How much all keys of an org may ask of all products together in an hour, a day or a month."""
+
+    name: Name
+    """What clients read in the `RateLimit` fields, behind `org.`."""
+    per: Per
+    """How long it lasts; then it is whole again."""
+    requests: Annotated[int, Meta(ge=1, le=1_000_000_000_000)]
+    """How many requests; one that costs more by its policy's decision counts as that many."""
+
+
 class OrgSpec(Spec, frozen=True, kw_only=True):
-    """A tenant: what it may use, under which plan, and where its data lives."""
+    """A tenant: what it may use, under which plan, how much of all, and where its data lives."""
 
     title: Line
     """For people."""
@@ -425,6 +437,14 @@ class OrgSpec(Spec, frozen=True, kw_only=True):
     """E-mail addresses of those who are told."""
     entitlements: dict[Name, Name]
     """Product name → plan name."""
+    timezone: TimeZone = "UTC"
+    """In whose time the hours, days and months of its quotas begin, those of its plans too."""
+    rate: Rate | None = None
+    """How many requests all its keys together may make of all products."""
+    quotas: Annotated[tuple[OrgQuota, ...], Meta(max_length=6)] = ()
+    """What may be asked of all products in longer times."""
+    allowlist: Annotated[tuple[Network, ...], Meta(max_length=64, extra_json_schema=_DISTINCT)] = ()
+    """Networks (CIDR) that its keys may be used from; none: from everywhere."""
 
 
 class Product(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,16 +4,34 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+import msgspec
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, Field
 
-from apx.admission.orgs import known_org, known_orgs, resume, shown_org, suspend
+from apx.admission.orgs import (
+    OrgTerms,
+    apply_terms,
+    known_org,
+    known_orgs,
+    resume,
+    shown_applied,
+    shown_org,
+    suspend,
+)
+from apx.admission.terms import checked_networks
 from apx.audit.record import By
 from apx.bootstrap import Backends
 from apx.clock import Clock
+from apx.errors import Unsupported
 from services.control.access import Access
 
 Org = Annotated[str, Field(max_length=63)]
+
+
+class Wish(BaseModel, extra="forbid"):
+    """Terms of orgs, as `apx org apply` reads them from a tree that was validated."""
+
+    terms: dict[Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]*[a-z0-9])?$", max_length=63)], dict[str, Any]]
 
 
 class Reason(BaseModel):
@@ -25,7 +43,7 @@ class Reason(BaseModel):
 def orgs(backends: Backends, access: Access, clock: Clock) -> APIRouter:
     """Return the endpoints."""
     router = APIRouter(tags=["orgs"])
-    admin = Depends(access.who("admin"))
+    admin, operator = Depends(access.who("admin")), Depends(access.who("operator"))
 
     @router.get("/orgs")
     async def listed() -> list[dict[str, Any]]:
@@ -49,4 +67,19 @@ def orgs(backends: Backends, access: Access, clock: Clock) -> APIRouter:
         states = backends.by(by).orgs
         return shown_org(await resume(states, backends.keys, org, actor=by.actor, why=reason.why, clock=clock))
 
+    @router.put("/orgs")
+    async def applied(wish: Wish, by: By = operator) -> list[dict[str, Any]]:
+        """Let orgs have terms from now on; those that have them already are left alone."""
+        wanted = [(org, _terms(org, terms)) for org, terms in wish.terms.items()]
+        return list(map(shown_applied, await apply_terms(backends.by(by).orgs, wanted)))
+
     return router
+
+
+def _terms(org: str, given: dict[str, Any]) -> OrgTerms:
+    """Read an org's terms as the tree has them. Raises `Unsupported`."""
+    try:
+        terms = msgspec.convert(given, OrgTerms)
+    except msgspec.ValidationError as error:
+        raise Unsupported(f"terms of {org}: {error}") from None
+    return msgspec.structs.replace(terms, allowlist=checked_networks(terms.allowlist))

@@ -231,9 +231,8 @@ class Router:
         if isinstance(judged, Refused):
             return judged
         plan = judged.plan
-        limit = await self._limits.take(
-            levels(product, caller, judged, self._clock.time()), judged.decision.cost, plan.when_limits_are_away
-        )
+        falls_under = levels(product, caller, judged, self._standing.terms(caller.org), self._clock.time())
+        limit = await self._limits.take(falls_under, judged.decision.cost, plan.when_limits_are_away)
         return conclude(product, match, caller, judged, limit)
 
     def _count(self, arrival: Arrival, stable: LiveProduct, call: Call, answer: Admitted | Refused) -> None:

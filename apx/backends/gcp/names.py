@@ -15,7 +15,7 @@ KEY_PREFIXES = "key-prefixes"
 CHAIN, CHECKPOINTS, ORGS = "audit-chain", "audit-checkpoints", "orgs"
 """Collections that stay: the audit log of everything, its countersigned heads, and what holds for orgs at run time."""
 FORGET = "forget_at"
-RECORD, STATE, ENTRY = "record", "state", "entry"
+RECORD, STATE, TERMS, ENTRY = "record", "state", "terms", "entry"
 """Fields of msgpack, which nothing is looked for by: of results, dead letters and keys; of rollouts; of the audit."""
 SECRETS = ("receipts", "arms", "admin-token", "control-tokens")
 """Secrets that all processes of an installation share, each a file of this name in the folder `keys` of the home."""

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from apx.admission.admit import Admitted, Call, LiveProduct, Refused, conclude, judge, levels
 from apx.admission.contract import Held, Seen, contract_of
+from apx.admission.orgs import NO_TERMS
 from apx.admission.routes import Match
 from apx.catalog.model import PolicyRef, Rate, Route
 from apx.clock import ManualClock
@@ -224,7 +225,7 @@ class Desk:
         judged = judge(self.live, match, caller, self._call(body), self.live.decide, counts=True)
         if isinstance(judged, Refused):
             return judged
-        [level] = levels(self.live, caller, judged, 0.0)
+        [level] = levels(self.live, caller, judged, NO_TERMS, 0.0)
         assert isinstance(level.rate, Rate)
         taken = Buckets(ManualClock()).take(level.bucket, level.rate, judged.decision.cost)
         return conclude(self.live, match, caller, judged, Answer(level, taken))
