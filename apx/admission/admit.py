@@ -20,7 +20,7 @@ from apx.admission.levels import Levels
 from apx.admission.orgs import OrgTerms
 from apx.admission.routes import Match, RouteTree
 from apx.admission.terms import may_call
-from apx.catalog.model import PlanSpec, ProductSpec, Route
+from apx.catalog.model import Cost, PlanSpec, ProductSpec, Route
 from apx.limits.leases import Answer, Level
 from apx.policy.decision import Decision
 from apx.release.model import Release
@@ -66,7 +66,7 @@ class LiveProduct:
         self.contract: Contract | None = contract_of(release)
         self._record = record
         self._callers: dict[str, tuple[KeyRecord, str, bytes]] = {}
-        self.levels = Levels(manifest.product)
+        self.levels = Levels(manifest.product, manifest.plans)
 
     def caller_json(self, key: KeyRecord, plan: str) -> bytes:
         """Return the open JSON object that every input document of this key begins with."""
@@ -143,9 +143,12 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True):
 class Judged(msgspec.Struct, frozen=True, kw_only=True):
     """What a release says of a request, limits aside."""
 
+    key: KeyRecord
+    route: Route
     plan: PlanSpec
     plan_name: str
     decision: Decision
+    """With what the request costs, where the product says it and the policy does not."""
     document: bytes
     """The input document that was decided about, JSON."""
 
@@ -174,12 +177,25 @@ def judge(
     decision = decide(document)
     if not decision.allow:
         return _denied(decision)
-    return Judged(plan=plan, plan_name=plan_name, decision=decision, document=document)
+    priced = _priced(decision, product.spec.cost, len(call.body))
+    return Judged(key=key, route=match.route, plan=plan, plan_name=plan_name, decision=priced, document=document)
 
 
-def levels(product: LiveProduct, key: KeyRecord, judged: Judged, terms: OrgTerms, now_s: float) -> tuple[Level, ...]:
-    """Return the limits that a judged request falls under, the narrowest first."""
-    return product.levels.of(key, judged.plan_name, judged.plan, terms, now_s)
+def _priced(decision: Decision, cost: Cost | None, body_bytes: int) -> Decision:
+    if cost is None or decision.cost_usd is not None:
+        return decision
+    cost_usd = cost.usd + cost.usd_per_kib_request * -(-body_bytes // 1024)
+    return msgspec.structs.replace(decision, cost_usd=cost_usd)
+
+
+def levels(
+    product: LiveProduct, judged: Judged, terms: OrgTerms, now_s: float, left: Callable[[str], float]
+) -> tuple[Level, ...]:
+    """Return the limits that a judged request falls under, the narrowest first.
+
+    `left` tells what a bucket was last known to have.
+    """
+    return product.levels.of(judged.key, judged.route, terms, now_s, left)
 
 
 def conclude(product: LiveProduct, match: Match, key: KeyRecord, judged: Judged, limit: Answer) -> Admitted | Refused:
@@ -187,6 +203,8 @@ def conclude(product: LiveProduct, match: Match, key: KeyRecord, judged: Judged,
     if limit.away:
         metrics.LIMITS_REFUSED.inc(product.name, "away")
         return _AWAY
+    if limit.observed is not None:
+        metrics.LIMITS_OBSERVED.inc(product.name, limit.observed.kind)
     if not limit.taken.allowed:
         metrics.LIMITS_REFUSED.inc(product.name, limit.level.kind)
         return _over_limit(limit)
@@ -220,7 +238,7 @@ def _over_limit(limit: Answer) -> Refused:
     never = limit.taken.retry_after_s == float("inf")
     return Refused(
         status=429,
-        code="quota-exceeded",
+        code="budget-exceeded" if limit.level.kind == "budget" else "quota-exceeded",
         detail=f"This request costs more than {whose} ever allows at once." if never else f"{whose} is used up.",
         retry_after_s=None if never else max(1, int(limit.taken.retry_after_s + 0.999)),
         limit=limit,

@@ -2,90 +2,149 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+
+import msgspec
 
 from apx.admission.keys import KeyRecord
 from apx.admission.orgs import OrgTerms
-from apx.catalog.model import Per, PlanSpec
+from apx.catalog.model import Budget, Per, PlanSpec, Rate, Route
+from apx.limits.budgets import bucket_of, left_at, window_of
 from apx.limits.leases import Level
 from apx.limits.windows import Span, span_of
 
 _MOST_KEPT = 10_000
 _NO_END = float("inf")
 _ALL_KEYS = "all keys of the org"
+_TOTAL = "org.rate"
+"""The rate over all products."""
+
+SpanOf = Callable[[Per], Span]
+Left = Callable[[str], float]
+"""Tells what a bucket was last known to have left."""
 
 
-class _Kept(NamedTuple):
+class _Throttle(msgspec.Struct, frozen=True):
+    bucket: str
+    begins_at: float
+    """What is left of the budget then."""
+    share: float
+    """Of the rates that goes on."""
+    total: bool
+    """The budget is of all products, and slows the rate over all of them too."""
+
+
+class _Kept(msgspec.Struct, frozen=True):
     key: KeyRecord
-    plan: PlanSpec
     terms: OrgTerms
     begins_s: float
     ends_s: float
     levels: tuple[Level, ...]
+    throttles: tuple[_Throttle, ...]
+    slowed: dict[tuple[float, float], tuple[Level, ...]]
 
 
 class Levels:
-    """The limits of one product."""
+    """The limits of one release of a product."""
 
-    def __init__(self, product: str) -> None:
+    def __init__(self, product: str, plans: Mapping[str, PlanSpec]) -> None:
         self._product = product
-        self._kept: dict[str, _Kept] = {}
+        self._plans = plans
+        self._kept: dict[str | tuple[str, Route], _Kept] = {}
 
-    def of(self, key: KeyRecord, plan_name: str, plan: PlanSpec, terms: OrgTerms, now_s: float) -> tuple[Level, ...]:
-        """Return what a key's requests fall under now: by its plan, and by its org's terms."""
-        kept = self._kept.get(key.id)
-        if (
-            kept is not None
-            and kept.key is key
-            and kept.plan is plan
-            and kept.terms is terms
-            and kept.begins_s <= now_s < kept.ends_s
-        ):
-            return kept.levels
-        kept = self._made(key, plan_name, plan, terms, now_s)
-        if len(self._kept) >= _MOST_KEPT:
-            self._kept.clear()
-        self._kept[key.id] = kept
-        return kept.levels
+    def of(self, key: KeyRecord, route: Route, terms: OrgTerms, now_s: float, left: Left) -> tuple[Level, ...]:
+        """Return what a key's requests to a route fall under now: by its plan, and by its org's terms."""
+        name = key.id if route.rate is None else (key.id, route)
+        kept = self._kept.get(name)
+        if kept is None or not (kept.key is key and kept.terms is terms and kept.begins_s <= now_s < kept.ends_s):
+            kept = self._made(key, route, terms, now_s)
+            if len(self._kept) >= _MOST_KEPT:
+                self._kept.clear()
+            self._kept[name] = kept
+        return _throttled(kept, left) if kept.throttles else kept.levels
 
-    def _made(self, key: KeyRecord, plan_name: str, plan: PlanSpec, terms: OrgTerms, now_s: float) -> _Kept:
-        def span(per: Per) -> Span:
+    def _made(self, key: KeyRecord, route: Route, terms: OrgTerms, now_s: float) -> _Kept:
+        spans: list[Span] = []
+
+        def span_of_now(per: Per) -> Span:
             spans.append(span_of(per, terms.timezone, now_s))
             return spans[-1]
 
-        spans: list[Span] = []
+        plan_name = key.plans[self._product]
+        budgets = [
+            (one, span_of_now(one.per)) for one in terms.budgets if not one.products or self._product in one.products
+        ]
         levels = (
-            *self._rates(key, plan_name, plan),
-            *self._quotas(key, plan_name, plan, span),
-            *_of_org(key.org, terms, span),
+            *self._of_plan(key, plan_name, route, span_of_now),
+            *_of_org(key.org, terms, span_of_now),
+            *(_of_budget(key.org, budget, span) for budget, span in budgets),
         )
-        begins_s = max((span.begins_s for span in spans), default=-_NO_END)
-        return _Kept(key, plan, terms, begins_s, min((span.ends_s for span in spans), default=_NO_END), levels)
+        return _Kept(
+            key,
+            terms,
+            max((span.begins_s for span in spans), default=-_NO_END),
+            min((span.ends_s for span in spans), default=_NO_END),
+            levels,
+            tuple(one for budget, span in budgets for one in _throttles(key.org, budget, span)),
+            {},
+        )
 
-    def _rates(self, key: KeyRecord, plan_name: str, plan: PlanSpec) -> Iterator[Level]:
-        yield Level("plan", f"k:{self._product}:{key.id}", plan.rate, "The plan's rate of this key")
+    def _of_plan(self, key: KeyRecord, plan_name: str, route: Route, span_of_now: SpanOf) -> Iterator[Level]:
+        plan, product = self._plans[plan_name], self._product
+        observed = plan.limits_mode == "observe"
+        yield Level(
+            "plan", f"k:{product}:{key.id}", plan.rate, "The plan's rate of this key", "rate", observed=observed
+        )
         if plan.org_rate is not None:
-            bucket = f"o:{self._product}:{key.org}:{plan_name}"
-            yield Level("org", bucket, plan.org_rate, "The plan's rate of all keys of the org")
-
-    def _quotas(
-        self, key: KeyRecord, plan_name: str, plan: PlanSpec, span_of_now: Callable[[Per], Span]
-    ) -> Iterator[Level]:
+            said, bucket = f"The plan's rate of {_ALL_KEYS}", f"o:{product}:{key.org}:{plan_name}"
+            yield Level("org", bucket, plan.org_rate, said, "rate", observed=observed)
         for quota in plan.quotas:
             span, of_key = span_of_now(quota.per), quota.of == "key"
             whose = f"k:{key.id}" if of_key else f"o:{key.org}:{plan_name}"
             said = f"The plan's quota '{quota.name}' of {'this key' if of_key else _ALL_KEYS} for the {quota.per}"
-            bucket = f"q:{self._product}:{quota.name}:{whose}:{span.label}"
-            yield Level(quota.name, bucket, span.of(quota.requests), said, "quota")
+            bucket = f"q:{product}:{quota.name}:{whose}:{span.label}"
+            yield Level(quota.name, bucket, span.of(quota.requests), said, "quota", observed=observed)
+        if route.rate is not None:
+            bucket = f"r:{product}:{key.id}:{','.join(route.methods)}:{route.path}"
+            yield Level("route", bucket, route.rate, "The route's rate of this key")
 
 
-def _of_org(org: str, terms: OrgTerms, span_of_now: Callable[[Per], Span]) -> Iterator[Level]:
+def _of_org(org: str, terms: OrgTerms, span_of_now: SpanOf) -> Iterator[Level]:
     """Yield what an org has for all products together."""
     if terms.rate is not None:
-        yield Level("org.rate", f"t:{org}", terms.rate, "The org's rate over all products")
+        yield Level(_TOTAL, f"t:{org}", terms.rate, "The org's rate over all products")
     for quota in terms.quotas:
         span = span_of_now(quota.per)
         said = f"The org's quota '{quota.name}' over all products for the {quota.per}"
-        bucket = f"t:{org}:{quota.name}:{span.label}"
-        yield Level(f"org.{quota.name}", bucket, span.of(quota.requests), said, "quota")
+        yield Level(f"org.{quota.name}", f"t:{org}:{quota.name}:{span.label}", span.of(quota.requests), said, "quota")
+
+
+def _of_budget(org: str, budget: Budget, span: Span) -> Level:
+    said = f"The org's budget '{budget.name}' for the {budget.per}"
+    return Level(f"budget.{budget.name}", bucket_of(org, budget, span), window_of(budget, span), said, "budget")
+
+
+def _throttles(org: str, budget: Budget, span: Span) -> Iterator[_Throttle]:
+    for mark in budget.marks:
+        if mark.does == "throttle":
+            begins_at = left_at(budget, mark, window_of(budget, span))
+            share = budget.throttle_percent / 100
+            yield _Throttle(bucket_of(org, budget, span), begins_at, share, not budget.products)
+
+
+def _throttled(kept: _Kept, left: Left) -> tuple[Level, ...]:
+    """Return the levels with their rates as slow as the budgets that are nearly used up want them."""
+    begun = [one for one in kept.throttles if left(one.bucket) <= one.begins_at]
+    if not begun:
+        return kept.levels
+    shares = min(one.share for one in begun), min((one.share for one in begun if one.total), default=1.0)
+    if shares not in kept.slowed:
+        kept.slowed[shares] = tuple(_slowed(one, shares[one.name == _TOTAL]) for one in kept.levels)
+    return kept.slowed[shares]
+
+
+def _slowed(level: Level, share: float) -> Level:
+    if not isinstance(level.rate, Rate):
+        return level
+    rate = Rate(per_second=level.rate.per_second * share, burst=max(1, int(level.rate.burst * share)))
+    return msgspec.structs.replace(level, rate=rate)

@@ -8,9 +8,11 @@ from typing import Protocol
 import msgspec
 
 from apx.admission.keys import KeyStore
-from apx.catalog.model import Org, OrgQuota, OrgSpec, Rate
+from apx.catalog.model import Budget, Org, OrgQuota, OrgSpec, Rate
 from apx.clock import Clock
 from apx.errors import Conflict, NotFound
+from apx.limits.budgets import Standing, read_budgets, spans_of
+from apx.limits.store import LimitStore
 
 
 class OrgTerms(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -19,6 +21,7 @@ class OrgTerms(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     timezone: str = "UTC"
     rate: Rate | None = None
     quotas: tuple[OrgQuota, ...] = ()
+    budgets: tuple[Budget, ...] = ()
     allowlist: tuple[str, ...] = ()
 
 
@@ -132,6 +135,12 @@ async def apply_terms(orgs: OrgStore, wanted: Iterable[tuple[str, OrgTerms]]) ->
         if one.changed:
             await orgs.put_terms(one.org, one.after)
     return applied
+
+
+async def budgets_of(limits: LimitStore, org: str, terms: OrgTerms, clock: Clock) -> list[Standing]:
+    """Return how an org's budgets stand now. Raises `Unavailable`."""
+    spans = spans_of(terms.budgets, terms.timezone, clock.time())
+    return await read_budgets(limits, [(org, budget, span) for budget, span in spans])
 
 
 def terms_of(org: Org) -> tuple[str, OrgTerms]:

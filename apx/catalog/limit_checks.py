@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from ipaddress import ip_network
-from itertools import combinations
+from itertools import combinations, pairwise
 from zoneinfo import ZoneInfo, available_timezones
 
 from apx.catalog.findings import Findings
 from apx.catalog.mistakes import Path, did_you_mean, show
-from apx.catalog.model import OrgQuota, OrgSpec, PlanSpec, Quota, Rate
+from apx.catalog.model import Budget, OrgQuota, OrgSpec, PlanSpec, Quota, Rate
 
 RESERVED_LEVELS = ("plan", "org")
 """What the rates are called where clients read of them."""
@@ -39,6 +39,42 @@ def check_org_limits(findings: Findings, spec: OrgSpec) -> None:
     for at, quota in enumerate(spec.quotas):
         _check_burst(findings, at, quota, "rate", spec.rate)
     _check_quotas(findings, spec.quotas)
+    check_names(findings, [budget.name for budget in spec.budgets], "budgets")
+    for at, budget in enumerate(spec.budgets):
+        _check_marks(findings, at, budget)
+        for number, product in enumerate(budget.products):
+            if product not in spec.entitlements:
+                message = f"the org may not use '{product}'{did_you_mean(product, spec.entitlements)}"
+                findings.add(("spec", "budgets", at, "products", number), "product-not-entitled", message)
+    for (at, one), (other_at, other) in combinations(enumerate(spec.budgets), 2):
+        _check_budgets(findings, (at, one), (other_at, other))
+
+
+def _check_marks(findings: Findings, at: int, budget: Budget) -> None:
+    for number, (before, mark) in enumerate(pairwise(budget.marks), 1):
+        path: Path = ("spec", "budgets", at, "marks", number)
+        if mark.percent < before.percent or mark == before:
+            message = f"{mark.percent:g} does not grow from marks[{number - 1}] {before.percent:g}: put them in order"
+            findings.add((*path, "percent"), "mark-not-growing", message)
+        elif before.does == "stop":
+            message = f"marks[{number - 1}] stops at {before.percent:g} %, and this could never be passed: remove it"
+            findings.add((*path, "percent"), "mark-after-stop", message)
+
+
+def _check_budgets(findings: Findings, one: tuple[int, Budget], other: tuple[int, Budget]) -> None:
+    """Hold two budgets of which one is within the other: shorter or as long, for some of its products."""
+    (at, within), (around_at, around) = (one, other) if _is_in_budget(one[1], other[1]) else (other, one)
+    if _is_in_budget(within, around) and around.usd < within.usd:
+        message = (
+            f"{around.usd:g} of '{around.name}' (each {around.per}) is under budgets[{at}] '{within.name}' "
+            f"(each {within.per}), whose {within.usd:g} could never be used: raise it"
+        )
+        findings.add(("spec", "budgets", around_at, "usd"), "budget-under-budget", message)
+
+
+def _is_in_budget(one: Budget, other: Budget) -> bool:
+    some = not other.products or (bool(one.products) and set(one.products) <= set(other.products))
+    return some and _LENGTH[one.per] <= _LENGTH[other.per]
 
 
 def check_timezone(findings: Findings, path: Path, name: str) -> None:

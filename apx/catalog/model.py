@@ -181,6 +181,15 @@ class Backend(Spec, frozen=True, kw_only=True):
     """Headers set on each call; never secrets: this file is public to the team."""
 
 
+class Rate(Spec, frozen=True, kw_only=True):
+    """A token bucket: `burst` tokens at most, refilled at `per_second`."""
+
+    per_second: Annotated[float, Meta(gt=0, le=1_000_000)]
+    """Requests a second that go on for ever."""
+    burst: Annotated[int, Meta(ge=1, le=10_000_000)]
+    """Requests at once after a pause."""
+
+
 class Route(Spec, frozen=True, kw_only=True):
     """One path template under the base path, and the methods that it takes."""
 
@@ -198,6 +207,8 @@ class Route(Spec, frozen=True, kw_only=True):
     """In place of the backend's `timeout_s`."""
     max_body_bytes: Bytes = 1_048_576
     """A longer request is refused with 413."""
+    rate: Rate | None = None
+    """How many requests one key may make of this route, beside its plan's rate."""
 
 
 class Async(Spec, frozen=True, kw_only=True):
@@ -246,6 +257,15 @@ class PolicyRef(Spec, frozen=True, kw_only=True):
     """Show the parsed JSON body as `input.body`."""
     headers: Annotated[tuple[HeaderName, ...], Meta(max_length=20, extra_json_schema=_DISTINCT)] = ()
     """Lower-case names of the request headers shown as `input.request.headers`."""
+
+
+class Cost(Spec, frozen=True, kw_only=True):
+    """What a request costs in US dollars, where the policy's decision does not say it."""
+
+    usd: Annotated[float, Meta(ge=0, le=1_000_000)] = 0.0
+    """Each request."""
+    usd_per_kib_request: Annotated[float, Meta(ge=0, le=1_000)] = 0.0
+    """Each KiB of its body, and parts of one; only for `mode: async`."""
 
 
 class Slo(Spec, frozen=True, kw_only=True):
@@ -366,19 +386,12 @@ class ProductSpec(Spec, frozen=True, kw_only=True):
     """What decides about each request."""
     plans: Annotated[tuple[Name, ...], Meta(min_length=1, extra_json_schema=_DISTINCT)]
     """Names of the plans under which the product is offered."""
+    cost: Cost | None = None
+    """What a request costs: what budgets and usage count."""
     slo: Slo = Slo()
     """What the product promises."""
     rollout: RolloutSpec = RolloutSpec()
     """How a new release takes over."""
-
-
-class Rate(Spec, frozen=True, kw_only=True):
-    """A token bucket: `burst` tokens at most, refilled at `per_second`."""
-
-    per_second: Annotated[float, Meta(gt=0, le=1_000_000)]
-    """Requests a second that go on for ever."""
-    burst: Annotated[int, Meta(ge=1, le=10_000_000)]
-    """Requests at once after a pause."""
 
 
 class Quota(Spec, frozen=True, kw_only=True):
@@ -405,6 +418,8 @@ class PlanSpec(Spec, frozen=True, kw_only=True):
     """How many requests all keys of one org together may make of one product."""
     quotas: Annotated[tuple[Quota, ...], Meta(max_length=6)] = ()
     """What may be asked of one product in longer times, beside the rates."""
+    limits_mode: Literal["enforce", "observe"] = "enforce"
+    """What becomes of a request over the plan's rates and quotas: `enforce` refuses it, `observe` only counts it."""
     when_limits_are_away: Literal["closed", "local"] = "local"
     """While the store of limits does not answer: refuse with 503, or let a quarter of each limit through per router."""
     max_timeout_s: Seconds = 300.0
@@ -426,6 +441,37 @@ class OrgQuota(Spec, frozen=True, kw_only=True):
     """How many requests; one that costs more by its policy's decision counts as that many."""
 
 
+class Mark(Spec, frozen=True, kw_only=True):
+    """A share of a budget at which something is done, once in its day or month."""
+
+    percent: Annotated[float, Meta(gt=0, le=100)]
+    """Of the budget's `usd`."""
+    does: Literal["notice", "throttle", "stop"]
+    """`notice` tells of it, and so do the others; `throttle` lowers the rates of the org's keys to `throttle_percent`;
+    `stop` refuses with 429 what would cost more."""
+
+
+class Budget(Spec, frozen=True, kw_only=True):
+    """What requests of an org may cost in a day or a month, in US dollars."""
+
+    name: Name
+    """What clients read, behind `budget.`."""
+    usd: Annotated[float, Meta(ge=0.01, le=100_000_000)]
+    """How much; what a request costs is said by its policy's decision, else by its product's `cost`."""
+    per: Literal["day", "month"]
+    """How long it lasts; then it is whole again."""
+    products: Annotated[tuple[Name, ...], Meta(extra_json_schema=_DISTINCT)] = ()
+    """Whose requests count; none: those of all products."""
+    marks: Annotated[tuple[Mark, ...], Meta(min_length=1, max_length=10)] = (
+        Mark(percent=50, does="notice"),
+        Mark(percent=80, does="notice"),
+        Mark(percent=100, does="stop"),
+    )
+    """Shares that grow. Without a `stop` nothing is refused."""
+    throttle_percent: Annotated[float, Meta(gt=0, lt=100)] = 50.0
+    """What is left of the rates behind a mark that throttles."""
+
+
 class OrgSpec(Spec, frozen=True, kw_only=True):
     """A tenant: what it may use, under which plan, how much of all, and where its data lives."""
 
@@ -443,6 +489,8 @@ class OrgSpec(Spec, frozen=True, kw_only=True):
     """How many requests all its keys together may make of all products."""
     quotas: Annotated[tuple[OrgQuota, ...], Meta(max_length=6)] = ()
     """What may be asked of all products in longer times."""
+    budgets: Annotated[tuple[Budget, ...], Meta(max_length=6)] = ()
+    """What its requests may cost."""
     allowlist: Annotated[tuple[Network, ...], Meta(max_length=64, extra_json_schema=_DISTINCT)] = ()
     """Networks (CIDR) that its keys may be used from; none: from everywhere."""
 

@@ -79,6 +79,9 @@ def _check_mode(findings: Findings, spec: ProductSpec) -> None:
     if spec.policy.body:
         message = "a sync product's bodies go past the policy: remove it, or set mode: async"
         findings.add(("spec", "policy", "body"), "body-in-sync", message)
+    if spec.cost is not None and spec.cost.usd_per_kib_request:
+        message = "a sync product's bodies go past the router, which counts no bytes: remove it, or set mode: async"
+        findings.add(("spec", "cost", "usd_per_kib_request"), "cost-in-sync", message)
 
 
 def _check_times(findings: Findings, spec: ProductSpec) -> None:

@@ -10,9 +10,10 @@ import typer
 
 from apx import bootstrap
 from apx.admission import orgs
-from apx.admission.orgs import Applied, KnownOrg, shown_applied, shown_org, terms_of, terms_text
+from apx.admission.orgs import NO_TERMS, Applied, KnownOrg, shown_applied, shown_org, terms_of, terms_text
 from apx.catalog.load import load_catalog
 from apx.cli.output import AsJson, moment, print_json, print_table
+from apx.limits.budgets import Standing, shown_budget
 from apx.settings import Settings
 
 app = typer.Typer(help="Look at orgs, give them their terms; suspend and resume them.", no_args_is_help=True)
@@ -61,6 +62,24 @@ def apply_tree(gitops: Gitops = Path("gitops"), as_json: AsJson = False) -> None
     return None
 
 
+@app.command()
+def budget(org: Org, as_json: AsJson = False) -> None:
+    """Show how an org's budgets stand: what is spent, left, and when they are whole again."""
+    standings = asyncio.run(_budgets(org))
+    if as_json:
+        return print_json(list(map(shown_budget, standings)))
+    return print_table(
+        ["BUDGET", "SPENT_USD", "LIMIT_USD", "LEFT_USD", "RESETS", "PASSED"], list(map(_stands, standings))
+    )
+
+
+def _stands(standing: Standing) -> tuple[str, str, str, str, str, str]:
+    amounts = (standing.spent_usd, standing.budget.usd, standing.left_usd)
+    spent, limit, left = (f"{amount:.2f}" for amount in amounts)
+    passed = ", ".join(f"{mark.percent:g} % {mark.does}" for mark in standing.passed)
+    return standing.budget.name, spent, limit, left, moment(standing.span.ends_s), passed
+
+
 def _told(known: KnownOrg, *, as_json: bool) -> None:
     if as_json:
         return print_json(shown_org(known))
@@ -89,6 +108,12 @@ async def _applied(gitops: Path) -> list[Applied]:
     catalog = load_catalog(gitops)
     async with bootstrap.backends(Settings.load()) as backends:
         return await orgs.apply_terms(backends.by(bootstrap.person()).orgs, map(terms_of, catalog.orgs.values()))
+
+
+async def _budgets(org: str) -> list[Standing]:
+    async with bootstrap.backends(Settings.load()) as backends:
+        terms = (await orgs.known_org(backends.orgs, backends.keys, org)).state.terms or NO_TERMS
+        return await orgs.budgets_of(backends.limits, org, terms, bootstrap.CLOCK)
 
 
 async def _decided(org: str, why: str, *, suspended: bool) -> KnownOrg:

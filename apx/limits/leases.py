@@ -38,6 +38,9 @@ MOST_LOANS = 100_000
 _TRIES = 10
 """How often one request asks: what was lent may not do for all who wait, and a level may lack what another has."""
 
+_NEVER = float("-inf")
+"""Before any time of a clock."""
+
 WhenAway = Literal["closed", "local"]
 Kind = Literal["rate", "quota", "budget"]
 
@@ -52,6 +55,13 @@ class Level(msgspec.Struct, frozen=True):
     whose: str = ""
     """What a refusal says is used up."""
     kind: Kind = "rate"
+    """A budget's tokens are millionths of a dollar."""
+    observed: bool = False
+    """Counted, and refuses nothing."""
+
+
+_Charge = tuple[Level, float]
+"""A level, and how many of its tokens a request takes."""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -61,6 +71,8 @@ class Answer(msgspec.Struct, frozen=True):
     taken: Taken
     away: bool = False
     """Refused because the store does not answer, and the plan wants to be sure."""
+    observed: Level | None = None
+    """What would have refused, if it were not only observed."""
 
 
 class _Loan:
@@ -84,7 +96,7 @@ class _Loan:
         self.lent = 0.0  # to others
         self.size = 1.0
         self.wanted = 0.0  # by those who wait for an answer of the store
-        self.expires = self.touched = self.asked_again_at = float("-inf")
+        self.expires = self.touched = self.asked_again_at = _NEVER
         self.flying: asyncio.Task[None] | None = None
 
     def is_past(self, now_s: float) -> bool:
@@ -102,29 +114,55 @@ class Limiter:
         self._holder = secrets.token_hex(8)
         self._loans: OrderedDict[str, _Loan] = OrderedDict()
         self._local = Buckets(clock)
-        self._away_until = float("-inf")
+        self._away_until = _NEVER
 
     @property
     def loans(self) -> int:
         """How many loans are known; those of windows that have ended are forgotten."""
         return len(self._loans)
 
-    async def take(self, levels: Sequence[Level], cost: float, when_away: WhenAway) -> Answer:
-        """Take `cost` tokens of each level, or of none."""
-        for level in levels:
+    async def take(self, levels: Sequence[Level], cost: float, when_away: WhenAway, micro_usd: float = 0.0) -> Answer:
+        """Take `cost` tokens of each level, of a budget's `micro_usd`, or of none. Observed levels stand in front."""
+        charges = [
+            (level, micro_usd if level.kind == "budget" else cost)
+            for level in levels
+            if micro_usd or level.kind != "budget"
+        ]
+        if levels[0].observed:
+            return await self._observe(charges, when_away)
+        return await self._take(charges, when_away)
+
+    def left(self, bucket: str) -> float:
+        """Return what a bucket had left when the store was last asked; infinitely much when it never was."""
+        loan = self._loans.get(bucket)
+        return loan.held + loan.left if loan is not None and loan.expires != _NEVER else float("inf")
+
+    async def _observe(self, charges: Sequence[_Charge], when_away: WhenAway) -> Answer:
+        binding = [charge for charge in charges if not charge[0].observed]
+        answer = await self._take(binding, when_away) if binding else None
+        if answer is not None and not answer.taken.allowed:
+            return answer
+        seen = await self._take([charge for charge in charges if charge[0].observed], "local")
+        refusing = None if seen.taken.allowed else seen.level
+        taken = msgspec.structs.replace(seen.taken, allowed=True, retry_after_s=0.0)
+        return msgspec.structs.replace(answer or Answer(seen.level, taken), observed=refusing)
+
+    async def _take(self, charges: Sequence[_Charge], when_away: WhenAway) -> Answer:
+        for level, cost in charges:
             if cost > level.rate.burst:
                 return Answer(level, self._refused(level, cost))
         for tried in range(_TRIES):
             now = self._clock.monotonic()
-            lacking = [level for level in levels if self._free(level, now, has_waited=tried > 0) < cost]
+            lacking = [charge for charge in charges if self._free(charge[0], now, has_waited=tried > 0) < charge[1]]
             if not lacking:
-                return self._use(levels, cost, now)
-            for level in lacking:
+                return self._use(charges, now)
+            for level, cost in lacking:
                 if self._loan(level).asked_again_at > now:
                     return Answer(level, self._refused(level, cost))
-            if not await self._ask(lacking, cost):
-                return self._without_store(levels, cost, when_away)
-        level = next((one for one in levels if self._here(one, self._clock.monotonic()) < cost), levels[0])
+            if not await self._ask(lacking):
+                return self._without_store(charges, when_away)
+        now = self._clock.monotonic()
+        level, cost = next((one for one in charges if self._here(one[0], now) < one[1]), charges[0])
         return Answer(level, self._refused(level, cost))
 
     async def keep(self) -> None:
@@ -155,7 +193,7 @@ class Limiter:
             loan = self._loans[level.bucket] = _Loan(level.rate)
             self._forget_old()
         elif loan.rate != level.rate:
-            loan.rate, loan.asked_again_at = level.rate, float("-inf")  # what it holds was lent all the same
+            loan.rate, loan.asked_again_at = level.rate, _NEVER  # what it holds was lent all the same
         return loan
 
     def _forget_old(self) -> None:
@@ -170,13 +208,15 @@ class Limiter:
         """Return what one request may take: what others already wait for is not a newcomer's."""
         return self._here(level, now) - (0.0 if has_waited else self._loan(level).wanted)
 
-    def _use(self, levels: Sequence[Level], cost: float, now: float) -> Answer:
+    def _use(self, charges: Sequence[_Charge], now: float) -> Answer:
         least: Answer | None = None
-        for level in levels:
+        for level, cost in charges:
             loan = self._loans[level.bucket]
             loan.held -= cost
             loan.used += cost
             loan.touched = now
+            if level.kind == "budget":  # money is no number of requests that could be the least
+                continue
             taken = self._taken(level.rate, loan.held + loan.left)
             if least is None or taken.remaining < least.taken.remaining:
                 least = Answer(level, taken)
@@ -201,26 +241,27 @@ class Limiter:
         )
         return Taken(allowed=True, remaining=max(0, int(left + 1e-9)), reset_s=reset_s, retry_after_s=0.0)
 
-    async def _ask(self, levels: Sequence[Level], cost: float) -> bool:
+    async def _ask(self, charges: Sequence[_Charge]) -> bool:
         """Ask for what is lacking; False when the store does not answer."""
         if self._clock.monotonic() < self._away_until:
             return False
-        loans = [self._loan(level) for level in levels]
-        for loan in loans:
+        loans = [(self._loan(level), cost) for level, cost in charges]
+        for loan, cost in loans:
             loan.wanted += cost
         try:
-            _, late = await asyncio.wait(self._flying(levels, loans, cost), timeout=STORE_TIMEOUT_S)
+            _, late = await asyncio.wait(self._flying(charges), timeout=STORE_TIMEOUT_S)
         finally:
-            for loan in loans:
+            for loan, cost in loans:
                 loan.wanted -= cost
         if late:
             self._gone("timeout")
         return self._clock.monotonic() >= self._away_until
 
-    def _flying(self, levels: Sequence[Level], loans: Sequence[_Loan], cost: float) -> set[asyncio.Task[None]]:
-        """Return the questions under way about these loans, one for each."""
+    def _flying(self, charges: Sequence[_Charge]) -> set[asyncio.Task[None]]:
+        """Return the questions under way about these levels, one for each."""
         flying = set[asyncio.Task[None]]()
-        for level, loan in zip(levels, loans, strict=True):
+        for level, cost in charges:
+            loan = self._loan(level)
             task = loan.flying
             if task is None:
                 loan.size = _size(loan, cost, self._clock.monotonic())
@@ -238,9 +279,8 @@ class Limiter:
         if hold < loan.held or loan.expires <= sent:
             loan.held = 0.0  # given back, or over: not to be used meanwhile
         try:
-            [grant] = await self._store.exchange(
-                self._holder, [Want(bucket=bucket, rate=loan.rate, used=told, hold=hold)], LOAN_S
-            )
+            want = Want(bucket=bucket, rate=loan.rate, used=told, hold=hold, need=cost)
+            [grant] = await self._store.exchange(self._holder, [want], LOAN_S)
         except ApxError:
             loan.held = loan.used = 0.0
             self._gone("unavailable")
@@ -250,7 +290,7 @@ class Limiter:
             loan.flying = None
 
     def _granted(self, loan: _Loan, grant: Grant, sent: float, cost: float) -> None:
-        self._away_until = float("-inf")  # late or not, it answers
+        self._away_until = _NEVER  # late or not, it answers
         loan.held = max(0.0, grant.held - loan.used)
         loan.left, loan.lent, loan.expires = grant.left, grant.lent, sent + LOAN_S
         if cost and loan.held < cost:
@@ -261,16 +301,18 @@ class Limiter:
         metrics.LIMIT_STORE_FAILURES.inc(cause)
         self._away_until = self._clock.monotonic() + AWAY_S
 
-    def _without_store(self, levels: Sequence[Level], cost: float, when_away: WhenAway) -> Answer:
+    def _without_store(self, charges: Sequence[_Charge], when_away: WhenAway) -> Answer:
         """Decide alone: refuse, or let a part of each limit through."""
         if when_away == "closed":
             taken = Taken(allowed=False, remaining=0, reset_s=AWAY_S, retry_after_s=AWAY_S)
-            return Answer(levels[0], taken, away=True)
+            return Answer(charges[0][0], taken, away=True)
         answers = []
-        for level in levels:
-            answers.append(Answer(level, self._alone(level, cost)))
-            if not answers[-1].taken.allowed:
-                return answers[-1]
+        for level, cost in charges:
+            answer = Answer(level, self._alone(level, cost))
+            if not answer.taken.allowed:
+                return answer
+            if level.kind != "budget":
+                answers.append(answer)
         return min(answers, key=lambda answer: answer.taken.remaining)
 
     def _alone(self, level: Level, cost: float) -> Taken:
@@ -279,7 +321,7 @@ class Limiter:
         if not isinstance(rate, Window):
             burst = max(1, int(rate.burst * LOCAL_SHARE))
             return self._local.take(name, Rate(per_second=rate.per_second * LOCAL_SHARE, burst=burst), cost)
-        left = rate.burst if loan.expires == float("-inf") else loan.left
+        left = rate.burst if loan.expires == _NEVER else loan.left
         taken = self._local.take(name, Rate(per_second=0.0, burst=int(left * LOCAL_SHARE)), cost)
         reset_s = max(0.0, rate.ends_s - self._clock.time())
         wait = 0.0 if taken.allowed else min(reset_s, AWAY_S)

@@ -26,6 +26,8 @@ class Want(msgspec.Struct, frozen=True, kw_only=True):
     """Tokens of the loan that were used since the last time."""
     hold: float
     """How many it would like to hold from now on; 0 gives the rest back."""
+    need: float = 0.0
+    """How many a request waits for: what `Spent.short_of` tells, when they are not there."""
 
 
 class Grant(msgspec.Struct, frozen=True):
@@ -35,6 +37,15 @@ class Grant(msgspec.Struct, frozen=True):
     left: float
     lent: float = 0.0
     """What others hold of it, and may give back."""
+
+
+class Spent(msgspec.Struct, frozen=True):
+    """What is known of a window without taking part."""
+
+    used: float = 0.0
+    """As far as it was told."""
+    short_of: int = 0
+    """The size that it had when somebody last needed more than there was; 0: nobody ever did."""
 
 
 class LimitStore(Protocol):
@@ -55,6 +66,6 @@ class LimitStore(Protocol):
         """Tell what was used, and hold what is wanted as far as it is there; of each bucket once in a call."""
         ...
 
-    async def spent(self, buckets: Sequence[str]) -> list[float]:
-        """Return what of each window's bucket is used or lent out; 0 of one that nobody knows. Raises `Unavailable`."""
+    async def spent(self, buckets: Sequence[str]) -> list[Spent]:
+        """Return what is used of windows' buckets; nothing of one that nobody knows. Raises `Unavailable`."""
         ...

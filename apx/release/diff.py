@@ -81,6 +81,10 @@ def _by_path(routes: Sequence[Route]) -> dict[str, dict[str, Route]]:
 def _bounds(path: str, was: Mapping[str, Route], now: Mapping[str, Route]) -> Iterator[Line]:
     changed: dict[tuple[Danger, str], list[str]] = {}
     for method in sorted(was.keys() & now.keys()):
+        slow, fast = was[method].rate, now[method].rate
+        if slow != fast:
+            danger = Danger.RISKS if _is_less(slow, fast) else Danger.CHANGES
+            changed.setdefault((danger, f"rate {_rate(slow)} -> {_rate(fast)}"), []).append(method)
         for name in ("timeout_s", "max_body_bytes"):
             before, after = getattr(was[method], name), getattr(now[method], name)
             if before != after:
@@ -108,6 +112,9 @@ def _plan(name: str, old: PlanSpec, new: PlanSpec) -> Iterator[Line]:
             danger = Danger.RISKS if _is_less(was, now) else Danger.CHANGES
             yield Line(danger, f"plan {name}: {field} {_rate(was)} -> {_rate(now)}")
     yield from _quotas(name, old.quotas, new.quotas)
+    if old.limits_mode != new.limits_mode:
+        danger = Danger.RISKS if new.limits_mode == "enforce" else Danger.CHANGES
+        yield Line(danger, f"plan {name}: limits_mode {old.limits_mode} -> {new.limits_mode}")
     for field in ("max_timeout_s", "max_body_bytes", "priority", "title"):
         before, after = getattr(old, field), getattr(new, field)
         if before != after:

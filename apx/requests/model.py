@@ -54,7 +54,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     cost: float = 1.0
     """What the policy's decision counts the request as."""
     cost_usd: float | None = None
-    """What the policy's decision says that it costs, if it says so."""
+    """What the policy's decision says that it costs, else the product; None: neither does."""
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,8 +9,10 @@ from fastapi import APIRouter, Depends
 from pydantic import BaseModel, Field
 
 from apx.admission.orgs import (
+    NO_TERMS,
     OrgTerms,
     apply_terms,
+    budgets_of,
     known_org,
     known_orgs,
     resume,
@@ -23,6 +25,7 @@ from apx.audit.record import By
 from apx.bootstrap import Backends
 from apx.clock import Clock
 from apx.errors import Unsupported
+from apx.limits.budgets import shown_budget
 from services.control.access import Access
 
 Org = Annotated[str, Field(max_length=63)]
@@ -54,6 +57,12 @@ def orgs(backends: Backends, access: Access, clock: Clock) -> APIRouter:
     async def one(org: Org) -> dict[str, Any]:
         """Show an org's state."""
         return shown_org(await known_org(backends.orgs, backends.keys, org))
+
+    @router.get("/orgs/{org}/budgets")
+    async def budgets(org: Org) -> list[dict[str, Any]]:
+        """Show how an org's budgets stand: spent, limit, left, when they are whole again, marks."""
+        terms = (await known_org(backends.orgs, backends.keys, org)).state.terms or NO_TERMS
+        return list(map(shown_budget, await budgets_of(backends.limits, org, terms, clock)))
 
     @router.post("/orgs/{org}/suspend")
     async def suspended(org: Org, reason: Reason, by: By = admin) -> dict[str, Any]:

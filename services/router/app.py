@@ -15,6 +15,7 @@ from apx.admission.standing import Standing
 from apx.catalog.model import Mode
 from apx.clock import Clock
 from apx.errors import ApxError, Unavailable
+from apx.limits.budgets import MICRO
 from apx.limits.leases import Limiter
 from apx.release.digest import short
 from apx.requests.model import Progress, Result
@@ -230,9 +231,10 @@ class Router:
         judged = judge(product, match, caller, call, product.decide, counts=True)
         if isinstance(judged, Refused):
             return judged
-        plan = judged.plan
-        falls_under = levels(product, caller, judged, self._standing.terms(caller.org), self._clock.time())
-        limit = await self._limits.take(falls_under, judged.decision.cost, plan.when_limits_are_away)
+        falls_under = levels(product, judged, self._standing.terms(caller.org), self._clock.time(), self._limits.left)
+        decision, when_away = judged.decision, judged.plan.when_limits_are_away
+        micro_usd = (decision.cost_usd or 0.0) * MICRO
+        limit = await self._limits.take(falls_under, decision.cost, when_away, micro_usd)
         return conclude(product, match, caller, judged, limit)
 
     def _count(self, arrival: Arrival, stable: LiveProduct, call: Call, answer: Admitted | Refused) -> None:

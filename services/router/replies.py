@@ -76,12 +76,13 @@ def limit_fields(limit: Answer) -> Headers:
     """Return `RateLimit-Policy` and `RateLimit` of the limit that has the least left."""
     level, taken = limit.level, limit.taken
     return (
-        _policy_field(level.name, level.rate),
+        _policy_field(level.name, level.rate, "micro-usd" if level.kind == "budget" else ""),
         ("ratelimit", f'"{level.name}";r={taken.remaining};t={int(taken.reset_s + 0.999)}'),
     )
 
 
 @lru_cache(maxsize=1024)
-def _policy_field(name: str, bound: Bound) -> tuple[str, str]:
+def _policy_field(name: str, bound: Bound, unit: str) -> tuple[str, str]:
     length_s = bound.ends_s - bound.begins_s if isinstance(bound, Window) else bound.burst / bound.per_second
-    return "ratelimit-policy", f'"{name}";q={bound.burst};w={max(1, round(length_s))}'
+    said = f'"{name}";q={bound.burst};w={max(1, round(length_s))}'
+    return "ratelimit-policy", f'{said};qu="{unit}"' if unit else said

@@ -15,7 +15,7 @@ from apx.backends.valkey.limits import ValkeyLimits
 from apx.catalog.model import Rate
 from apx.clock import SystemClock
 from apx.errors import Unavailable
-from apx.limits.store import KEPT_S, Bound, Grant, LimitStore, Want
+from apx.limits.store import KEPT_S, Bound, Grant, LimitStore, Spent, Want
 from apx.limits.windows import Window
 
 from .conftest import Server, connected
@@ -154,7 +154,7 @@ async def test_a_loan_of_a_window_that_is_over_counts_as_used(store: LimitStore)
     await one(store, "killed", want(6, rate=window()), ttl_s=0.05)
     await until_lent(store, 0.0)
     assert await one(store, "b", want(10, rate=window())) == (4, 0)
-    assert await store.spent(["b"]) == [10]
+    assert [one.used for one in await store.spent(["b"])] == [6]
 
 
 async def until_lent(store: LimitStore, tokens: float) -> None:
@@ -177,12 +177,20 @@ async def test_a_window_that_ended_long_ago_has_nothing_to_give(store: LimitStor
     assert await one(store, "a", want(1, bucket="c", rate=window(ends_in_s=-1 - KEPT_S))) == (0, 0)
 
 
-async def test_what_is_spent_of_windows_is_told_with_what_is_lent(store: LimitStore) -> None:
+async def test_what_is_used_of_windows_is_told_without_what_is_lent(store: LimitStore) -> None:
     await one(store, "a", want(6, rate=window()))
     await one(store, "a", want(2, used=3, rate=window()))
     await one(store, "a", want(1, bucket="c", rate=window()))
-    assert await store.spent(["b", "unknown", "c"]) == [5, 0, 1]
+    assert await store.spent(["b", "unknown", "c"]) == [Spent(3), Spent(), Spent()]
     assert await store.spent([]) == []
+
+
+async def test_that_more_was_needed_than_there_was_is_told(store: LimitStore) -> None:
+    await store.exchange("a", [Want(bucket="b", rate=window(), used=0, hold=20, need=10)], TTL_S)
+    assert [one.short_of for one in await store.spent(["b"])] == [0]
+    await store.exchange("a", [Want(bucket="b", rate=window(), used=10, hold=1, need=1)], TTL_S)
+    await one(store, "a", want(0, rate=window(100)))
+    assert await store.spent(["b"]) == [Spent(10, 10)]
 
 
 async def test_64_holders_of_which_some_are_killed_never_use_more_than_a_window_has(store: LimitStore) -> None:

@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from apx.clock import Clock
-from apx.limits.store import KEPT_S, Grant, LimitStore, Want
+from apx.limits.store import KEPT_S, Grant, LimitStore, Spent, Want
 from apx.limits.windows import Window
 
 _Loans = dict[str, tuple[float, float]]
 """What each holder has, and until when."""
+_NEW: tuple[float, _Loans, int] = (0.0, {}, 0)
 
 
 class MemoryLimits(LimitStore):
-    """Buckets by name. Of a rate's: level, time and loans; of a window's: what was used, and loans."""
+    """Buckets by name. Of a rate's: level, time, loans; of a window's: what was used, loans, the size at a need."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._buckets: dict[str, tuple[float, float, _Loans]] = {}
-        self._windows: dict[str, tuple[float, _Loans]] = {}
+        self._windows: dict[str, tuple[float, _Loans, int]] = {}
 
     async def exchange(self, holder: str, wants: Sequence[Want], ttl_s: float) -> list[Grant]:
         """Tell what was used, and hold what is wanted as far as it is there."""
@@ -29,10 +30,13 @@ class MemoryLimits(LimitStore):
             for want in wants
         ]
 
-    async def spent(self, buckets: Sequence[str]) -> list[float]:
-        """Return what of each window's bucket is used or lent out."""
-        known = [self._windows.get(bucket, (0.0, {})) for bucket in buckets]
-        return [used + sum(tokens for tokens, _ in loans.values()) for used, loans in known]
+    async def spent(self, buckets: Sequence[str]) -> list[Spent]:
+        """Return what is used of windows' buckets."""
+        now, known = self._clock.monotonic(), [self._windows.get(bucket, _NEW) for bucket in buckets]
+        return [
+            Spent(used + sum(tokens for tokens, till in loans.values() if till <= now), short_of)
+            for used, loans, short_of in known
+        ]
 
     def _of_rate(self, holder: str, want: Want, ttl_s: float) -> Grant:
         now, rate = self._clock.monotonic(), want.rate
@@ -51,7 +55,7 @@ class MemoryLimits(LimitStore):
 
     def _of_window(self, holder: str, want: Want, window: Window, ttl_s: float) -> Grant:
         now = self._clock.monotonic()
-        used, loans = self._windows.get(want.bucket, (0.0, {}))
+        used, loans, short_of = self._windows.get(want.bucket, _NEW)
         used += sum(tokens for tokens, till in loans.values() if till <= now)  # a loan that is over was used
         loans = {name: loan for name, loan in loans.items() if loan[1] > now}
         mine = loans.pop(holder, (0.0, 0.0))[0]
@@ -65,5 +69,5 @@ class MemoryLimits(LimitStore):
         mine = min(want.hold, room)
         if mine > 0:
             loans[holder] = (mine, now + ttl_s)
-        self._windows[want.bucket] = used, loans
+        self._windows[want.bucket] = used, loans, window.burst if mine < want.need else short_of
         return Grant(mine, max(0.0, room - mine), others)

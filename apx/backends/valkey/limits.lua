@@ -1,7 +1,7 @@
--- Lend tokens. ARGV: holder, ttl_ms, kept_ms, then six for each bucket: name, burst, tokens a second, when its window
--- ends (ms; 0 for one that has none), used, hold.
+-- Lend tokens. ARGV: holder, ttl_ms, kept_ms, then seven for each bucket: name, burst, tokens a second, when its window
+-- ends (ms; 0 for one that has none), used, hold, need.
 -- apx:limit:NAME is a HASH: h:HOLDER `tokens until_ms` of each loan; without a window v, tokens that are not lent, and t,
--- when (ms) that was; with one s, tokens that were used.
+-- when (ms) that was; with one s, tokens that were used, and x, its burst when somebody needed more than there was.
 -- Tokens that are lent count as in the bucket: with them it never holds more than its burst.
 -- Returns for each bucket what the holder has now, what is left, and what others hold.
 local time = redis.call('TIME')
@@ -13,9 +13,10 @@ local function text(number)
   return string.format('%.17g', number)
 end
 
-for at = 4, #ARGV, 6 do
+for at = 4, #ARGV, 7 do
   local key, burst, per_ms = 'apx:limit:' .. ARGV[at], tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]) / 1000
-  local ends, used, hold = tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5])
+  local ends, used = tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4])
+  local hold, need = tonumber(ARGV[at + 5]), tonumber(ARGV[at + 6])
   local level, since, spent, held, others, over = burst, now, 0, 0, 0, 0
   local stored = redis.call('HGETALL', key)
   for field = 1, #stored, 2 do
@@ -26,7 +27,7 @@ for at = 4, #ARGV, 6 do
       since = tonumber(value)
     elseif name == 's' then
       spent = tonumber(value)
-    else
+    elseif name ~= 'x' then
       local tokens, till = string.match(value, '^(%S+) (%S+)$')
       if tonumber(till) <= now then
         redis.call('HDEL', key, name)
@@ -47,6 +48,9 @@ for at = 4, #ARGV, 6 do
     held = math.min(hold, room)
     level = room - held
     redis.call('HSET', key, 's', text(spent))
+    if held < need then
+      redis.call('HSET', key, 'x', ARGV[at + 1])
+    end
     redis.call('PEXPIREAT', key, string.format('%.0f', ends + kept_ms))
   else
     level = math.max(0, math.min(burst - others - held, level + per_ms * math.max(0, now - since)))

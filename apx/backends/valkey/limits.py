@@ -12,7 +12,7 @@ from valkey.asyncio import Valkey
 
 from apx.backends.valkey.batching import Batcher
 from apx.backends.valkey.connection import Script
-from apx.limits.store import KEPT_S, Bound, Grant, LimitStore, Want
+from apx.limits.store import KEPT_S, Grant, LimitStore, Spent, Want
 from apx.limits.windows import Window
 
 MOST = 256
@@ -32,9 +32,10 @@ class ValkeyLimits(LimitStore):
             self._batchers[known] = Batcher(lambda batch: self._send(holder, batch, ttl_s), most=MOST)
         return await self._batchers[known](wants)
 
-    async def spent(self, buckets: Sequence[str]) -> list[float]:
-        """Return what of each window's bucket is used or lent out."""
-        return [float(spent) for spent in await self._spent(*buckets)] if buckets else []
+    async def spent(self, buckets: Sequence[str]) -> list[Spent]:
+        """Return what is used of windows' buckets."""
+        answers = iter(await self._spent(*buckets) if buckets else ())
+        return [Spent(float(used), int(next(answers))) for used in answers]
 
     async def aclose(self) -> None:
         """Send what waits."""
@@ -42,17 +43,14 @@ class ValkeyLimits(LimitStore):
             await batcher.aclose()
 
     async def _send(self, holder: str, batch: Sequence[Sequence[Want]], ttl_s: float) -> list[list[Grant]]:
-        args = [
-            part
-            for wants in batch
-            for want in wants
-            for part in (want.bucket, want.rate.burst, want.rate.per_second, _ends_ms(want.rate), want.used, want.hold)
-        ]
+        args = [part for wants in batch for want in wants for part in _told(want)]
         answers = iter(await self._lend(holder, int(ttl_s * 1000), int(KEPT_S * 1000), *args))
         return [
             [Grant(float(next(answers)), float(next(answers)), float(next(answers))) for _ in wants] for wants in batch
         ]
 
 
-def _ends_ms(bound: Bound) -> int:
-    return int(bound.ends_s * 1000) if isinstance(bound, Window) else 0
+def _told(want: Want) -> tuple[str | float, ...]:
+    bound = want.rate
+    ends_ms = int(bound.ends_s * 1000) if isinstance(bound, Window) else 0
+    return want.bucket, bound.burst, bound.per_second, ends_ms, want.used, want.hold, want.need

@@ -71,7 +71,7 @@ class Desk:
         judged = judge(self.live, match, caller, whole, self.live.decide)
         if isinstance(judged, Refused):
             return judged
-        [level] = levels(self.live, caller, judged, NO_TERMS, 0.0)
+        [level] = levels(self.live, judged, NO_TERMS, 0.0, lambda _: 0.0)
         assert isinstance(level.rate, Rate)
         taken = self.buckets.take(level.bucket, level.rate, judged.decision.cost)
         return conclude(self.live, match, caller, judged, Answer(level, taken))

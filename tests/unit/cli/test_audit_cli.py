@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from apx import bootstrap
+from apx.admission.orgs import OrgTerms
 from apx.audit.entry import Entry
 from apx.bootstrap import Backends
+from apx.catalog.model import Budget
 from tests.unit.cli.ran import Run
 
 
@@ -102,3 +104,12 @@ def test_the_orgs_of_a_tree_get_their_terms_once(run: Run, store: Backends) -> N
 def test_a_tree_with_mistakes_gives_no_org_its_terms(run: Run, store: Backends, tmp_path: Path) -> None:
     assert run("org", "apply", "--gitops", str(tmp_path / "none")).code == 1
     assert asyncio.run(store.orgs.list_orgs()) == []
+
+
+def test_the_budgets_of_an_org_are_shown(run: Run, store: Backends) -> None:
+    budget = Budget(name="daily", usd=10, per="day")
+    asyncio.run(store.orgs.put_terms("acme", OrgTerms(budgets=(budget,))))
+    assert run("org", "budget", "acme").out.splitlines()[1].split()[:4] == ["daily", "0.00", "10.00", "10.00"]
+    [shown] = json.loads(run("org", "budget", "acme", "--json").out)
+    assert (shown["budget"], shown["left_usd"]) == ("daily", 10.0)
+    assert run("org", "budget", "amce").code == 1

@@ -96,7 +96,7 @@ class Office:
             audit=MemoryAudit(clock),
             orgs=MemoryOrgs(),
         )
-        self.orgs, self.audit = backends.orgs, backends.audit
+        self.backends, self.orgs, self.audit, self.limits = backends, backends.orgs, backends.audit, backends.limits
         spans = SpanFile(folder / "spans.jsonl")
         self.usage = Collecting(Collector(self.bus.usage, UsageFiles(folder / "usage")), UsageFiles(folder / "usage"))
         self.operators = Operators(b"o" * 32, clock)
