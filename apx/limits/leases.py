@@ -130,12 +130,21 @@ class Limiter:
         ]
         if levels[0].observed:
             return await self._observe(charges, when_away)
-        return await self._take(charges, when_away)
+        return self._at_once(charges) or await self._take(charges, when_away)
 
     def left(self, bucket: str) -> float:
         """Return what a bucket had left when the store was last asked; infinitely much when it never was."""
         loan = self._loans.get(bucket)
         return loan.held + loan.left if loan is not None and loan.expires != _NEVER else float("inf")
+
+    def _at_once(self, charges: Sequence[_Charge]) -> Answer | None:
+        """Take from what is held, as most requests can; None when something is to be asked, or refused."""
+        now = self._clock.monotonic()
+        for level, cost in charges:
+            loan = self._loans.get(level.bucket)
+            if loan is None or loan.rate is not level.rate or loan.expires <= now or loan.held - loan.wanted < cost:
+                return None
+        return self._use(charges, now)
 
     async def _observe(self, charges: Sequence[_Charge], when_away: WhenAway) -> Answer:
         binding = [charge for charge in charges if not charge[0].observed]
@@ -192,8 +201,10 @@ class Limiter:
         if loan is None:
             loan = self._loans[level.bucket] = _Loan(level.rate)
             self._forget_old()
-        elif loan.rate != level.rate:
-            loan.rate, loan.asked_again_at = level.rate, _NEVER  # what it holds was lent all the same
+        elif loan.rate is not level.rate:
+            if loan.rate != level.rate:
+                loan.asked_again_at = _NEVER  # what it holds was lent all the same
+            loan.rate = level.rate
         return loan
 
     def _forget_old(self) -> None:
@@ -209,19 +220,16 @@ class Limiter:
         return self._here(level, now) - (0.0 if has_waited else self._loan(level).wanted)
 
     def _use(self, charges: Sequence[_Charge], now: float) -> Answer:
-        least: Answer | None = None
+        least, least_left = charges[0][0], float("inf")
         for level, cost in charges:
             loan = self._loans[level.bucket]
             loan.held -= cost
             loan.used += cost
             loan.touched = now
-            if level.kind == "budget":  # money is no number of requests that could be the least
-                continue
-            taken = self._taken(level.rate, loan.held + loan.left)
-            if least is None or taken.remaining < least.taken.remaining:
-                least = Answer(level, taken)
-        assert least is not None  # noqa: S101 -- a request has one level at least
-        return least
+            left = loan.held + loan.left
+            if left < least_left and level.kind != "budget":  # money is no number of requests that could be the least
+                least, least_left = level, left
+        return Answer(least, self._taken(least.rate, least_left))
 
     def _refused(self, level: Level, cost: float) -> Taken:
         loan = self._loan(level)

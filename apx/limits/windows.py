@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import date, datetime, timedelta, tzinfo
-from functools import cache
+from functools import cache, lru_cache
 from typing import ClassVar
 from zoneinfo import ZoneInfo
 
@@ -38,8 +38,13 @@ class Span(msgspec.Struct, frozen=True):
         return self.begins_s <= now_s < self.ends_s
 
     def of(self, tokens: int) -> Window:
-        """Return a bucket for this time."""
-        return Window(tokens, self.begins_s, self.ends_s)
+        """Return a bucket for this time, always the same object."""
+        return _window(tokens, self.begins_s, self.ends_s)
+
+
+@lru_cache(maxsize=10_000)
+def _window(tokens: int, begins_s: float, ends_s: float) -> Window:
+    return Window(tokens, begins_s, ends_s)
 
 
 def span_of(per: Per, timezone: str, now_s: float) -> Span:
