@@ -123,6 +123,8 @@ class Admitted(msgspec.Struct, frozen=True, kw_only=True):
     plan: str
     decision: Decision
     limit: Answer
+    budgets: tuple[Level, ...] = ()
+    """Those that what it costs was taken from."""
 
 
 class Refused(msgspec.Struct, frozen=True, kw_only=True):
@@ -198,8 +200,8 @@ def levels(
     return product.levels.of(judged.key, judged.route, terms, now_s, left)
 
 
-def conclude(product: LiveProduct, match: Match, key: KeyRecord, judged: Judged, limit: Answer) -> Admitted | Refused:
-    """Admit a judged request when its limits took it."""
+def conclude(product: LiveProduct, judged: Judged, limit: Answer, under: tuple[Level, ...] = ()) -> Admitted | Refused:
+    """Admit a judged request when its limits, those that it fell under, took it."""
     if limit.away:
         metrics.LIMITS_REFUSED.inc(product.name, "away")
         return _AWAY
@@ -210,11 +212,12 @@ def conclude(product: LiveProduct, match: Match, key: KeyRecord, judged: Judged,
         return _over_limit(limit)
     return Admitted(
         product=product,
-        route=match.route,
-        key=key,
+        route=judged.route,
+        key=judged.key,
         plan=judged.plan_name,
         decision=judged.decision,
         limit=limit,
+        budgets=tuple(level for level in under if level.kind == "budget") if judged.decision.cost_usd else (),
     )
 
 

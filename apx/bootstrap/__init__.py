@@ -37,6 +37,7 @@ from apx.bootstrap.stores import (
 from apx.bootstrap.usage import Usage, usage
 from apx.catalog.model import ProductSpec
 from apx.clock import Clock, SystemClock
+from apx.limits.store import LimitStore
 from apx.policy.evaluate import Evaluator
 from apx.policy.opa import Opa
 from apx.policy.shared import SharedPolicies
@@ -210,6 +211,7 @@ class WorkerParts:
     client: BackendClient
     terms: Callable[[Envelope], Awaitable[Terms]]
     tally: Tally
+    limits: LimitStore
     bounds: Callable[[], Sequence[ProductBounds]]
     cancellations: Callable[[], AsyncIterator[str]] | None
 
@@ -232,6 +234,7 @@ async def worker_parts(settings: Settings, *, lease_s: float, connections: int) 
                 client=client,
                 terms=specs.terms,
                 tally=tally,
+                limits=outside.limits,
                 bounds=specs.bounds,
                 cancellations=outside.bus.cancellations,
             )

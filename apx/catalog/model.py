@@ -98,6 +98,10 @@ RoutePath = Annotated[
         longest=1024,
     ),
 ]
+JsonPointer = Annotated[
+    str,
+    _text("(/([^/~\\x00-\\x1f]|~[01])*){1,16}", "a JSON pointer", example="/usage/total_tokens", longest=256),
+]
 Package = Annotated[
     str,
     _text(
@@ -259,13 +263,28 @@ class PolicyRef(Spec, frozen=True, kw_only=True):
     """Lower-case names of the request headers shown as `input.request.headers`."""
 
 
+class CostFrom(Spec, frozen=True, kw_only=True):
+    """Where the backend's answer says what a request cost, as language models tell their tokens."""
+
+    header: HeaderName | None = None
+    """A response header that holds a number of units."""
+    json: JsonPointer | None = None
+    """In place of `header`: where the number is in a JSON body of at most 64 KiB, `/usage/total_tokens` (RFC 6901)."""
+    usd_per_unit: Annotated[float, Meta(gt=0, le=1_000)]
+    """What one of them costs."""
+
+
 class Cost(Spec, frozen=True, kw_only=True):
     """What a request costs in US dollars, where the policy's decision does not say it."""
 
     usd: Annotated[float, Meta(ge=0, le=1_000_000)] = 0.0
-    """Each request."""
+    """Each request; with `from`, what is set aside for it until its answer is there."""
     usd_per_kib_request: Annotated[float, Meta(ge=0, le=1_000)] = 0.0
     """Each KiB of its body, and parts of one; only for `mode: async`."""
+    from_: CostFrom | None = msgspec.field(default=None, name="from")
+    """Where a successful answer says it; only for `mode: async`. One that does not say it costs what was set aside."""
+    on_failure: Literal["keep", "return"] = "keep"
+    """What becomes of the cost of a request that fails or expires; only for `mode: async`."""
 
 
 class Slo(Spec, frozen=True, kw_only=True):

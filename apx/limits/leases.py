@@ -137,6 +137,15 @@ class Limiter:
         loan = self._loans.get(bucket)
         return loan.held + loan.left if loan is not None and loan.expires != _NEVER else float("inf")
 
+    def give_back(self, levels: Sequence[Level], micro_usd: float) -> None:
+        """Give back what a request took from budgets that was not let in after all; what was told since is lost."""
+        now = self._clock.monotonic()
+        for level in levels:
+            loan = self._loans.get(level.bucket) if level.kind == "budget" else None
+            if loan is not None and loan.used >= micro_usd and loan.expires > now:
+                loan.used -= micro_usd
+                loan.held += micro_usd
+
     def _at_once(self, charges: Sequence[_Charge]) -> Answer | None:
         """Take from what is held, as most requests can; None when something is to be asked, or refused."""
         now = self._clock.monotonic()

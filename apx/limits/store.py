@@ -39,6 +39,16 @@ class Grant(msgspec.Struct, frozen=True):
     """What others hold of it, and may give back."""
 
 
+class Settle(msgspec.Struct, frozen=True):
+    """What is known of a cost afterwards."""
+
+    bucket: str
+    ends_s: float
+    """Of the bucket's window."""
+    tokens: float
+    """What it cost more than was taken for it; below 0: what is given back."""
+
+
 class Spent(msgspec.Struct, frozen=True):
     """What is known of a window without taking part."""
 
@@ -68,4 +78,12 @@ class LimitStore(Protocol):
 
     async def spent(self, buckets: Sequence[str]) -> list[Spent]:
         """Return what is used of windows' buckets; nothing of one that nobody knows. Raises `Unavailable`."""
+        ...
+
+    async def settle(self, costs: Sequence[Settle]) -> None:
+        """Add to what was used of windows, or take from it, each in one step and all the same when that is too much.
+
+        Nothing is known of a window `KEPT_S` after its end, and nothing happens then. Raises `Unavailable`; then it may
+        have been done.
+        """
         ...

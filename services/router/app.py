@@ -235,7 +235,7 @@ class Router:
         decision, when_away = judged.decision, judged.plan.when_limits_are_away
         micro_usd = (decision.cost_usd or 0.0) * MICRO
         limit = await self._limits.take(falls_under, decision.cost, when_away, micro_usd)
-        return conclude(product, match, caller, judged, limit)
+        return conclude(product, judged, limit, falls_under)
 
     def _count(self, arrival: Arrival, stable: LiveProduct, call: Call, answer: Admitted | Refused) -> None:
         fork, caller, arm = arrival.fork, arrival.caller, arrival.arm
@@ -257,6 +257,8 @@ class Router:
         self, exchange: Exchange, admitted: Admitted, call: AcceptedCall, receive: Receive, send: Send
     ) -> None:
         accepted = await self._acceptor.accept(admitted, call)
+        if admitted.budgets and (isinstance(accepted, Refused) or accepted.duplicate):
+            self._limits.give_back(admitted.budgets, (admitted.decision.cost_usd or 0.0) * MICRO)
         limits = replies.limit_fields(admitted.limit)
         if isinstance(accepted, Refused):
             reply = replies.refused(accepted, exchange.request_id)

@@ -15,7 +15,7 @@ from apx.backends.valkey.limits import ValkeyLimits
 from apx.catalog.model import Rate
 from apx.clock import SystemClock
 from apx.errors import Unavailable
-from apx.limits.store import KEPT_S, Bound, Grant, LimitStore, Spent, Want
+from apx.limits.store import KEPT_S, Bound, Grant, LimitStore, Settle, Spent, Want
 from apx.limits.windows import Window
 
 from .conftest import Server, connected
@@ -191,6 +191,23 @@ async def test_that_more_was_needed_than_there_was_is_told(store: LimitStore) ->
     await store.exchange("a", [Want(bucket="b", rate=window(), used=10, hold=1, need=1)], TTL_S)
     await one(store, "a", want(0, rate=window(100)))
     assert await store.spent(["b"]) == [Spent(10, 10)]
+
+
+async def test_costs_are_settled_afterwards(store: LimitStore) -> None:
+    day = window()
+    await one(store, "a", want(6, rate=day))
+    await one(store, "a", want(0, used=6, rate=day))
+    await store.settle([Settle("b", day.ends_s, -2.5), Settle("c", day.ends_s, 4)])
+    assert [found.used for found in await store.spent(["b", "c"])] == [3.5, 4]
+    assert await one(store, "a", want(0, rate=day)) == (0, 6.5)
+    await store.settle([Settle("b", day.ends_s, 20), Settle("c", day.ends_s, -20)])
+    assert [found.used for found in await store.spent(["b", "c"])] == [23.5, 0]
+    assert await one(store, "a", want(1, rate=day)) == (0, 0)
+
+
+async def test_nothing_is_settled_of_a_window_that_ended_long_ago(store: LimitStore) -> None:
+    await store.settle([Settle("b", time.time() - KEPT_S - 1, 4), Settle("c", time.time() - KEPT_S + 30, 4)])
+    assert [found.used for found in await store.spent(["b", "c"])] == [0, 4]
 
 
 async def test_64_holders_of_which_some_are_killed_never_use_more_than_a_window_has(store: LimitStore) -> None:

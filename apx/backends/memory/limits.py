@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from apx.clock import Clock
-from apx.limits.store import KEPT_S, Grant, LimitStore, Spent, Want
+from apx.limits.store import KEPT_S, Grant, LimitStore, Settle, Spent, Want
 from apx.limits.windows import Window
 
 _Loans = dict[str, tuple[float, float]]
@@ -37,6 +37,13 @@ class MemoryLimits(LimitStore):
             Spent(used + sum(tokens for tokens, till in loans.values() if till <= now), short_of)
             for used, loans, short_of in known
         ]
+
+    async def settle(self, costs: Sequence[Settle]) -> None:
+        """Add to what was used of windows, or take from it."""
+        for cost in costs:
+            if self._clock.time() < cost.ends_s + KEPT_S:
+                used, loans, short_of = self._windows.get(cost.bucket, _NEW)
+                self._windows[cost.bucket] = max(0.0, used + cost.tokens), loans, short_of
 
     def _of_rate(self, holder: str, want: Want, ttl_s: float) -> Grant:
         now, rate = self._clock.monotonic(), want.rate

@@ -12,7 +12,7 @@ from valkey.asyncio import Valkey
 
 from apx.backends.valkey.batching import Batcher
 from apx.backends.valkey.connection import Script
-from apx.limits.store import KEPT_S, Grant, LimitStore, Spent, Want
+from apx.limits.store import KEPT_S, Grant, LimitStore, Settle, Spent, Want
 from apx.limits.windows import Window
 
 MOST = 256
@@ -22,7 +22,7 @@ class ValkeyLimits(LimitStore):
     """What several requests want in the same moment goes in one script."""
 
     def __init__(self, client: Valkey) -> None:
-        self._lend, self._spent = Script(client, "limits"), Script(client, "spent")
+        self._lend, self._spent, self._spend = (Script(client, name) for name in ("limits", "spent", "spend"))
         self._batchers: dict[tuple[str, float], Batcher[Sequence[Want], list[Grant]]] = {}
 
     async def exchange(self, holder: str, wants: Sequence[Want], ttl_s: float) -> list[Grant]:
@@ -36,6 +36,11 @@ class ValkeyLimits(LimitStore):
         """Return what is used of windows' buckets."""
         answers = iter(await self._spent(*buckets) if buckets else ())
         return [Spent(float(used), int(next(answers))) for used in answers]
+
+    async def settle(self, costs: Sequence[Settle]) -> None:
+        """Add to what was used of windows, or take from it."""
+        args = [part for cost in costs for part in (cost.bucket, int(cost.ends_s * 1000), cost.tokens)]
+        await self._spend(int(KEPT_S * 1000), *args)
 
     async def aclose(self) -> None:
         """Send what waits."""

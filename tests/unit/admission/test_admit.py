@@ -74,7 +74,7 @@ class Desk:
         [level] = levels(self.live, judged, NO_TERMS, 0.0, lambda _: 0.0)
         assert isinstance(level.rate, Rate)
         taken = self.buckets.take(level.bucket, level.rate, judged.decision.cost)
-        return conclude(self.live, match, caller, judged, Answer(level, taken))
+        return conclude(self.live, judged, Answer(level, taken))
 
 
 def code(answer: Admitted | Refused) -> tuple[int, str] | None:

@@ -228,7 +228,7 @@ class Desk:
         [level] = levels(self.live, judged, NO_TERMS, 0.0, lambda _: 0.0)
         assert isinstance(level.rate, Rate)
         taken = Buckets(ManualClock()).take(level.bucket, level.rate, judged.decision.cost)
-        return conclude(self.live, match, caller, judged, Answer(level, taken))
+        return conclude(self.live, judged, Answer(level, taken))
 
     def judge(self, body: bytes) -> object:
         return judge(self.live, self._match(), key(), self._call(body), self.policy.decide)

@@ -12,7 +12,7 @@ from apx.catalog.model import Rate
 from apx.clock import ManualClock
 from apx.errors import Unavailable
 from apx.limits.leases import ASK_AGAIN_S, AWAY_S, LOAN_S, LOCAL_SHARE, Answer, Level, Limiter, WhenAway
-from apx.limits.store import Grant, LimitStore, Spent, Want
+from apx.limits.store import Grant, LimitStore, Settle, Spent, Want
 from apx.limits.windows import Window
 
 RATE = Rate(per_second=10, burst=100)
@@ -30,6 +30,9 @@ class Store(LimitStore):
 
     async def spent(self, buckets: Sequence[str]) -> list[Spent]:
         return await self._buckets.spent(buckets)
+
+    async def settle(self, costs: Sequence[Settle]) -> None:
+        await self._buckets.settle(costs)
 
     async def exchange(self, holder: str, wants: Sequence[Want], ttl_s: float) -> list[Grant]:
         self.calls += 1

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from apx.admission.orgs import OrgTerms, budgets_of
-from apx.catalog.model import Budget, Cost, Mark, OrgQuota, PlanSpec, Quota, Rate, Route
+from apx.catalog.model import Async, Budget, Cost, Mark, OrgQuota, PlanSpec, Quota, Rate, Route
 from apx.policy.decision import Decision
+from apx.requests.costing import unsettled
+from apx.requests.model import Reserved, Result
 from apx.telemetry import metrics
 from tests.unit.router.desk import Desk
 
@@ -195,6 +199,43 @@ class TestBudgets:
             await desk.post()
         assert (await desk.post()).headers["ratelimit-policy"] == '"org.rate";q=10;w=2'
         assert (await desk.ask("GET", "/-/admit/files/a")).headers["ratelimit-policy"] == '"org.rate";q=10;w=2'
+
+
+class TestReserved:
+    """What is taken of budgets for a request that is queued."""
+
+    async def test_an_envelope_says_what_was_taken_from_which_budgets(self, desk: Desk) -> None:
+        desk.serve(cost=CENT)
+        await give(desk, OrgTerms(budgets=(budget(), budget(name="files", products=("files",)))))
+        await desk.post()
+        [envelope] = desk.bus.published
+        ends_s = desk.clock.time() + TO_MIDNIGHT_S
+        assert envelope.reserved == (Reserved("b:acme:daily:2023-11-14", ends_s, 0.01),)
+
+    async def test_what_costs_nothing_takes_nothing(self, desk: Desk) -> None:
+        await give(desk, OrgTerms(budgets=(budget(),)))
+        await desk.post()
+        assert desk.bus.published[0].reserved == ()
+
+    async def test_a_repeat_under_an_idempotency_key_costs_nothing(self, desk: Desk) -> None:
+        desk.serve(cost=CENT)
+        await give(desk, OrgTerms(budgets=(budget(0.03),)))
+        assert [(await desk.post(idempotency_key="a")).status for _ in range(10)] == [202] * 10
+        assert [(await desk.post()).status for _ in range(3)] == [202, 202, 429]
+
+    async def test_nor_does_what_is_refused_for_a_full_backlog(self, desk: Desk) -> None:
+        desk.serve(cost=CENT, async_=Async(backlog=1))
+        await give(desk, OrgTerms(budgets=(budget(0.03),)))
+        assert [(await desk.post()).json.get("code") for _ in range(10)] == [None] + ["backlog-full"] * 9
+
+    async def test_the_answer_settles_what_was_set_aside(self, desk: Desk) -> None:
+        desk.serve(cost=CENT)
+        await give(desk, OrgTerms(budgets=(budget(0.05),)))
+        await desk.post()
+        [envelope] = desk.bus.published
+        tokens = Result(id="", org="", product="", release="", state="succeeded", accepted_ms=0, finished_ms=0)
+        await desk.limits.settle(unsettled(envelope, msgspec.structs.replace(tokens, cost_usd=0.04)))
+        assert [(await desk.post()).status for _ in range(2)] == [202, 429]
 
 
 async def test_a_routes_rate_is_a_keys_and_no_other_routes(desk: Desk) -> None:
