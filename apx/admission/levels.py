@@ -137,10 +137,10 @@ def _throttled(kept: _Kept, left: Left) -> tuple[Level, ...]:
     begun = [one for one in kept.throttles if left(one.bucket) <= one.begins_at]
     if not begun:
         return kept.levels
-    shares = min(one.share for one in begun), min((one.share for one in begun if one.total), default=1.0)
-    if shares not in kept.slowed:
-        kept.slowed[shares] = tuple(_slowed(one, shares[one.name == _TOTAL]) for one in kept.levels)
-    return kept.slowed[shares]
+    share, total = min(one.share for one in begun), min((one.share for one in begun if one.total), default=1.0)
+    if (share, total) not in kept.slowed:
+        kept.slowed[share, total] = tuple(_slowed(one, total if one.name == _TOTAL else share) for one in kept.levels)
+    return kept.slowed[share, total]
 
 
 def _slowed(level: Level, share: float) -> Level:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
@@ -21,8 +22,8 @@ from apx.limits.windows import Window
 RATE = Rate(per_second=7, burst=20)
 ORG = Rate(per_second=5, burst=30)
 LEVELS = (Level("plan", "key", RATE), Level("org", "org", ORG))
-HOUR, MONTH = 45, 70
-"""What two quotas let through; an "hour" of this clock has 12 seconds."""
+HOUR, MONTH, MONEY = 45, 70, 3_000
+"""What two quotas and a budget let through; an "hour" of this clock has 12 seconds."""
 LENGTH_S = 12.0
 ROUTERS = st.integers(0, 2)
 
@@ -60,25 +61,36 @@ class Routers(RuleBasedStateMachine):
         self.routers = [Limiter(self.store, self.clock) for _ in range(3)]
         self.began = self.clock.monotonic()
         self.used: list[tuple[float, float]] = []
-        self.counted: dict[str, float] = {}
+        self.counted: defaultdict[str, float] = defaultdict(float)
+        self.returned = 0.0
         self.month = MONTH
 
-    def quotas(self) -> tuple[Level, Level]:
+    def quotas(self) -> tuple[Level, ...]:
         now = self.clock.time()
         begins = now // LENGTH_S * LENGTH_S
         return (
             Level("hour", f"hour:{begins}", Window(HOUR, begins, begins + LENGTH_S)),
             Level("month", "month", Window(self.month, 0.0, 9e9)),
+            Level("money", "money", Window(MONEY, 0.0, 9e9), kind="budget"),
         )
 
-    @rule(router=ROUTERS, cost=st.sampled_from([0.5, 1, 1, 1, 3, 8, 20]), times=st.integers(1, 12))
-    def ask(self, router: int, cost: float, times: int) -> None:
+    @rule(
+        router=ROUTERS,
+        cost=st.sampled_from([0.5, 1, 1, 1, 3, 8, 20]),
+        times=st.integers(1, 12),
+        repeats=st.booleans(),
+    )
+    def ask(self, router: int, cost: float, times: int, *, repeats: bool) -> None:
         for _ in range(times):
-            levels = (*LEVELS, *self.quotas())
-            if self.run(self.routers[router].take(levels, cost, "closed")).taken.allowed:
-                self.used.append((self.clock.monotonic(), cost))
-                for quota in levels[2:]:
-                    self.counted[quota.bucket] = self.counted.get(quota.bucket, 0.0) + cost
+            levels, micro_usd = (*LEVELS, *self.quotas()), 40 * cost
+            if not self.run(self.routers[router].take(levels, cost, "closed", micro_usd)).taken.allowed:
+                continue
+            self.used.append((self.clock.monotonic(), cost))
+            for level in levels[2:]:
+                self.counted[level.bucket] += micro_usd if level.kind == "budget" else cost
+            if repeats:  # it was not let in after all, and costs no money
+                self.routers[router].give_back(levels, micro_usd)
+                self.returned += micro_usd
 
     @rule(seconds=st.sampled_from([0.001, 0.05, 0.3, 0.9, 1.0, 1.1, 4.0]))
     def wait(self, seconds: float) -> None:
@@ -112,8 +124,9 @@ class Routers(RuleBasedStateMachine):
 
     @invariant()
     def no_window_is_overdrawn(self) -> None:
+        most = {"month": float(self.month), "money": MONEY + self.returned}
         for bucket, used in self.counted.items():
-            assert used <= (self.month if bucket == "month" else HOUR) + 1e-6
+            assert used <= most.get(bucket, HOUR) + 1e-6
 
     def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         return self.loop.run_until_complete(coroutine)
