@@ -1,9 +1,9 @@
 """From a merge to the verdict: `python -m checks.promotion COMMIT`, or `./dev promote COMMIT`.
 
-Validates the tree, builds, signs and stores its releases, starts their rollouts, and waits until each has ended. In a
-workflow it also says so on the deployment of the job's environment, by `gh`. Exits 0 when every rollout was promoted, 2
-when one was not, 1 when it could not be tried or waited for to the end. A repetition starts nothing twice: releases are
-named by content.
+Validates the tree, builds, signs and stores its releases, gives its orgs their terms, starts the rollouts, and waits
+until each has ended. In a workflow it also says so on the deployment of the job's environment, by `gh`. Exits 0 when
+every rollout was promoted, 2 when one was not, 1 when it could not be tried or waited for to the end. A repetition
+starts nothing twice: releases are named by content.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ def sequence(commit: str, why: str, control_url: str = "") -> list[tuple[str, tu
     return [
         ("validate", (APX, "validate")),
         ("build", (APX, "release", "build")),
+        ("orgs", (APX, "org", "apply")),
         ("start", (APX, "rollout", "start", "--newest", "--commit", commit, "--why", why)),
         ("wait", (APX, "status", "--watch", "--timeout", str(WAIT_S), "--commit", commit)),
     ]

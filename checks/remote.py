@@ -1,7 +1,8 @@
 """Rollouts through a control API elsewhere: `python -m checks.remote URL COMMIT`.
 
-Builds the tree's releases into the store, starts those that are not live, and waits until each rollout has ended. Exits
-0 when all were promoted, 2 when one was not, 1 when it could not be tried or waited for to the end.
+Builds the tree's releases into the store, gives its orgs their terms, starts the releases that are not live, and waits
+until each rollout has ended. Exits 0 when all were promoted, 2 when one was not, 1 when it could not be tried or waited
+for to the end.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from urllib.request import Request, urlopen
 
 import msgspec
 
+from apx.admission.orgs import terms_of
+from apx.catalog.load import load_catalog
 from apx.errors import ApxError, Conflict, Unavailable
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -68,6 +71,14 @@ def wanted(releases: Sequence[Release], live: Sequence[Mapping[str, Any]]) -> li
     """Return the releases that neither serve nor are about to."""
     known = {one["product"]: {one["stable"], one["candidate"]} for one in live}
     return [one for one in releases if one.digest not in known.get(one.product, set())]
+
+
+def apply_terms(call: Call, tree: Path) -> None:
+    """Give the tree's orgs their terms, by one call; where they have them already, nothing changes."""
+    terms = {name: msgspec.to_builtins(terms) for name, terms in map(terms_of, load_catalog(tree).orgs.values())}
+    for one in call("PUT", "/orgs", {"terms": terms}):
+        if one["changed"]:
+            _say(f"{one['org']}: new terms")
 
 
 def start(call: Call, releases: Sequence[Release], commit: str) -> list[Release]:
@@ -139,7 +150,9 @@ def main(arguments: Sequence[str]) -> int:
     url, commit = arguments[0].rstrip("/"), arguments[1]
     call = control(url, lambda: _token(url))
     try:
-        releases = wanted(build(), call("GET", "/status", None))
+        built = build()
+        apply_terms(call, ROOT / os.environ.get("APX_GITOPS", "gitops"))
+        releases = wanted(built, call("GET", "/status", None))
         if not releases:
             _say("every release of the tree serves, or is about to")
             return 0

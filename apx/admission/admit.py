@@ -16,9 +16,11 @@ from apx.admission.bodies import has_one_reading, is_encoded, is_json_type
 from apx.admission.contract import Contract, Held, Seen, contract_of
 from apx.admission.departures import Departure
 from apx.admission.keys import KeyRecord
+from apx.admission.levels import Levels
+from apx.admission.orgs import OrgTerms
 from apx.admission.routes import Match, RouteTree
 from apx.admission.terms import may_call
-from apx.catalog.model import PlanSpec, ProductSpec, Route
+from apx.catalog.model import Cost, PlanSpec, ProductSpec, Route
 from apx.limits.leases import Answer, Level
 from apx.policy.decision import Decision
 from apx.release.model import Release
@@ -64,6 +66,7 @@ class LiveProduct:
         self.contract: Contract | None = contract_of(release)
         self._record = record
         self._callers: dict[str, tuple[KeyRecord, str, bytes]] = {}
+        self.levels = Levels(manifest.product, manifest.plans)
 
     def caller_json(self, key: KeyRecord, plan: str) -> bytes:
         """Return the open JSON object that every input document of this key begins with."""
@@ -120,6 +123,8 @@ class Admitted(msgspec.Struct, frozen=True, kw_only=True):
     plan: str
     decision: Decision
     limit: Answer
+    budgets: tuple[Level, ...] = ()
+    """Those that what it costs was taken from."""
 
 
 class Refused(msgspec.Struct, frozen=True, kw_only=True):
@@ -140,9 +145,12 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True):
 class Judged(msgspec.Struct, frozen=True, kw_only=True):
     """What a release says of a request, limits aside."""
 
+    key: KeyRecord
+    route: Route
     plan: PlanSpec
     plan_name: str
     decision: Decision
+    """With what the request costs, where the product says it and the policy does not."""
     document: bytes
     """The input document that was decided about, JSON."""
 
@@ -171,32 +179,45 @@ def judge(
     decision = decide(document)
     if not decision.allow:
         return _denied(decision)
-    return Judged(plan=plan, plan_name=plan_name, decision=decision, document=document)
+    priced = _priced(decision, product.spec.cost, len(call.body))
+    return Judged(key=key, route=match.route, plan=plan, plan_name=plan_name, decision=priced, document=document)
 
 
-def levels(product: LiveProduct, key: KeyRecord, judged: Judged) -> tuple[Level, ...]:
-    """Return the limits that a judged request falls under, the narrowest first."""
-    own = Level("plan", f"k:{product.name}:{key.id}", judged.plan.rate)
-    if judged.plan.org_rate is None:
-        return (own,)
-    return own, Level("org", f"o:{product.name}:{key.org}:{judged.plan_name}", judged.plan.org_rate)
+def _priced(decision: Decision, cost: Cost | None, body_bytes: int) -> Decision:
+    if cost is None or decision.cost_usd is not None:
+        return decision
+    cost_usd = cost.usd + cost.usd_per_kib_request * -(-body_bytes // 1024)
+    return msgspec.structs.replace(decision, cost_usd=cost_usd)
 
 
-def conclude(product: LiveProduct, match: Match, key: KeyRecord, judged: Judged, limit: Answer) -> Admitted | Refused:
-    """Admit a judged request when its limits took it."""
+def levels(
+    product: LiveProduct, judged: Judged, terms: OrgTerms, now_s: float, left: Callable[[str], float]
+) -> tuple[Level, ...]:
+    """Return the limits that a judged request falls under, the narrowest first.
+
+    `left` tells what a bucket was last known to have.
+    """
+    return product.levels.of(judged.key, judged.route, terms, now_s, left)
+
+
+def conclude(product: LiveProduct, judged: Judged, limit: Answer, under: tuple[Level, ...] = ()) -> Admitted | Refused:
+    """Admit a judged request when its limits, those that it fell under, took it."""
     if limit.away:
         metrics.LIMITS_REFUSED.inc(product.name, "away")
         return _AWAY
+    if limit.observed is not None:
+        metrics.LIMITS_OBSERVED.inc(product.name, limit.observed.kind)
     if not limit.taken.allowed:
-        metrics.LIMITS_REFUSED.inc(product.name, "rate")
+        metrics.LIMITS_REFUSED.inc(product.name, limit.level.kind)
         return _over_limit(limit)
     return Admitted(
         product=product,
-        route=match.route,
-        key=key,
+        route=judged.route,
+        key=judged.key,
         plan=judged.plan_name,
         decision=judged.decision,
         limit=limit,
+        budgets=tuple(level for level in under if level.kind == "budget") if judged.decision.cost_usd else (),
     )
 
 
@@ -216,18 +237,17 @@ def _denied(decision: Decision) -> Refused:
 
 
 def _over_limit(limit: Answer) -> Refused:
-    whose = _WHOSE[limit.level.name]
+    whose = limit.level.whose
     never = limit.taken.retry_after_s == float("inf")
     return Refused(
         status=429,
-        code="quota-exceeded",
+        code="budget-exceeded" if limit.level.kind == "budget" else "quota-exceeded",
         detail=f"This request costs more than {whose} ever allows at once." if never else f"{whose} is used up.",
         retry_after_s=None if never else max(1, int(limit.taken.retry_after_s + 0.999)),
         limit=limit,
     )
 
 
-_WHOSE = {"plan": "The plan's rate of this key", "org": "The plan's rate of all keys of the org"}
 _AWAY = Refused(
     status=503,
     code="limits-away",

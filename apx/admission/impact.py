@@ -15,6 +15,7 @@ from urllib.parse import unquote
 import msgspec
 
 from apx.admission.routes import Match, RouteTree
+from apx.catalog.model import PlanSpec, Route
 from apx.policy.evaluate import Evaluator
 from apx.policy.replay import Outcome, Stage
 from apx.policy.sample import Sample, Shown, shown
@@ -91,7 +92,7 @@ class Judge:
             return _refused("limits", "body-too-large")
         self._clock.at_s = sample.at_ms / 1000
         decision = self._policy.decide(self._input(sample, document, match))
-        if decision.allow and decision.cost > plan.rate.burst:
+        if decision.allow and decision.cost > _most_at_once(plan, match.route):
             return Outcome(allow=False, reason="quota-exceeded", stage="limits", decision=decision)
         return Outcome(allow=decision.allow, reason=decision.reason, decision=decision)
 
@@ -107,6 +108,12 @@ class Judge:
         if match.route.path == document.request.route and not hidden and not unwanted:
             return bytes(sample.input)
         return _rebuilt(sample, match, hidden, unwanted)
+
+
+def _most_at_once(plan: PlanSpec, route: Route) -> float:
+    """Return what a request may cost before a rate refuses it for ever; quotas are never smaller than the plan's."""
+    own = plan.rate.burst if plan.limits_mode == "enforce" else float("inf")
+    return own if route.rate is None else min(own, route.rate.burst)
 
 
 def lacking(before: Manifest, after: Manifest) -> list[str]:

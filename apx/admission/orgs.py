@@ -1,31 +1,50 @@
-"""What holds for an org at run time: whether it is suspended. What it is, stands in its file."""
+"""What holds for an org at run time: whether it is suspended, and the terms that its file gave it."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Protocol
 
 import msgspec
 
 from apx.admission.keys import KeyStore
+from apx.catalog.model import Budget, Org, OrgQuota, OrgSpec, Rate
 from apx.clock import Clock
 from apx.errors import Conflict, NotFound
+from apx.limits.budgets import Standing, read_budgets, spans_of
+from apx.limits.store import LimitStore
+
+
+class OrgTerms(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What an org's file says that routers hold it to; no release carries it."""
+
+    timezone: str = "UTC"
+    rate: Rate | None = None
+    quotas: tuple[OrgQuota, ...] = ()
+    budgets: tuple[Budget, ...] = ()
+    allowlist: tuple[str, ...] = ()
+
+
+NO_TERMS = OrgTerms()
 
 
 class OrgState(msgspec.Struct, frozen=True, kw_only=True):
-    """The last thing that was decided about an org."""
+    """The last thing that was decided about an org, and its terms."""
 
     org: str
     suspended: bool = False
     at_ms: int = 0
     actor: str = ""
     why: str = ""
+    terms: OrgTerms | None = None
+    """None: no terms were ever given."""
 
 
 class OrgStore(Protocol):
     """States by org; an org without one is active.
 
-    - `put` is durable when it returns, and every process hears of it through `changes`; of two the later one holds.
+    - `put` and `put_terms` are durable when they return, and every process hears of them through `changes`; of two the
+      later one holds. Neither touches what the other wrote.
     - `changes` never falls silent: what it misses while the store does is in `list_orgs`, which raises then.
     - A store that does not answer is `Unavailable`, never an active org.
     """
@@ -35,7 +54,11 @@ class OrgStore(Protocol):
         ...
 
     async def put(self, state: OrgState) -> None:
-        """Let a state hold from now on."""
+        """Let a state hold from now on, its terms aside."""
+        ...
+
+    async def put_terms(self, org: str, terms: OrgTerms) -> None:
+        """Let terms hold from now on."""
         ...
 
     async def list_orgs(self) -> list[OrgState]:
@@ -86,6 +109,55 @@ async def suspend(orgs: OrgStore, keys: KeyStore, org: str, *, actor: str, why: 
 async def resume(orgs: OrgStore, keys: KeyStore, org: str, *, actor: str, why: str, clock: Clock) -> KnownOrg:
     """Let an org in again. Raises as `suspend` does."""
     return await _decide(orgs, keys, OrgState(org=org, suspended=False, at_ms=_now(clock), actor=actor, why=why))
+
+
+class Applied(msgspec.Struct, frozen=True):
+    """What became of an org's terms."""
+
+    org: str
+    before: OrgTerms | None
+    after: OrgTerms
+
+    @property
+    def changed(self) -> bool:
+        """Whether they were others, or none, before."""
+        return self.before != self.after
+
+
+async def apply_terms(orgs: OrgStore, wanted: Iterable[tuple[str, OrgTerms]]) -> list[Applied]:
+    """Let orgs have these terms; those that have them already are left alone, and so are orgs that are not named.
+
+    Raises `Unavailable`; then some may be changed, and the same again changes the rest.
+    """
+    states = {state.org: state for state in await orgs.list_orgs()}
+    applied = [Applied(org, states[org].terms if org in states else None, terms) for org, terms in wanted]
+    for one in applied:
+        if one.changed:
+            await orgs.put_terms(one.org, one.after)
+    return applied
+
+
+async def budgets_of(limits: LimitStore, org: str, terms: OrgTerms, clock: Clock) -> list[Standing]:
+    """Return how an org's budgets stand now. Raises `Unavailable`."""
+    spans = spans_of(terms.budgets, terms.timezone, clock.time())
+    return await read_budgets(limits, [(org, budget, span) for budget, span in spans])
+
+
+def terms_of(org: Org) -> tuple[str, OrgTerms]:
+    """Return an org of the tree with its terms."""
+    spec: OrgSpec = org.spec
+    fields = {field: getattr(spec, field) for field in OrgTerms.__struct_fields__}
+    return org.name, OrgTerms(**fields)
+
+
+def shown_applied(applied: Applied) -> dict[str, object]:
+    """Show operators what became of an org's terms."""
+    return {"org": applied.org, "changed": applied.changed, "terms": msgspec.to_builtins(applied.after)}
+
+
+def terms_text(terms: OrgTerms | None) -> str:
+    """Return terms as one line, without what is left at its default."""
+    return "none" if terms is None else msgspec.json.encode(terms, order="deterministic").decode()
 
 
 def shown_org(known: KnownOrg) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Which orgs are suspended, known in this process without asking."""
+"""Which orgs are suspended, and on which terms they are, known in this process without asking."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 
 import structlog
 
-from apx.admission.orgs import OrgStore
+from apx.admission.orgs import NO_TERMS, OrgStore, OrgTerms
 from apx.errors import Unavailable
 
 _RECONNECT_S = 0.5
@@ -24,6 +24,7 @@ class Standing:
     def __init__(self, store: OrgStore) -> None:
         self._store = store
         self._suspended: frozenset[str] | None = None
+        self._terms: dict[str, OrgTerms] = {}
         self._changed = asyncio.Event()
 
     def suspended(self, org: str) -> bool:
@@ -32,6 +33,10 @@ class Standing:
             raise Unavailable("the orgs' states are not known yet")
         return org in self._suspended
 
+    def terms(self, org: str) -> OrgTerms:
+        """Return an org's terms, the same object for as long as they hold; none that are known bind it to nothing."""
+        return self._terms.get(org, NO_TERMS)
+
     async def until_suspended(self, org: str) -> None:
         """Return once an org is suspended."""
         while self._suspended is None or org not in self._suspended:
@@ -39,11 +44,17 @@ class Standing:
 
     async def look(self) -> None:
         """Ask the store for all. Raises `Unavailable`."""
-        found = frozenset(state.org for state in await self._store.list_orgs() if state.suspended)
+        states = await self._store.list_orgs()
+        self._terms = {state.org: self._same(state.org, state.terms) for state in states if state.terms is not None}
+        found = frozenset(state.org for state in states if state.suspended)
         if found != self._suspended:
             self._suspended = found
             self._changed.set()
             self._changed = asyncio.Event()
+
+    def _same(self, org: str, terms: OrgTerms) -> OrgTerms:
+        known = self._terms.get(org)
+        return known if known is not None and known == terms else terms
 
     async def follow(self) -> None:
         """Keep up, until cancelled."""

@@ -37,7 +37,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
             raise Unsupported(f"expires_ms: {self.expires_ms} is not in the future, or after the year 9999")
         _check_metadata(self.metadata)
         scopes = {product: _methods(product, methods, products) for product, methods in self.scopes.items()}
-        return msgspec.structs.replace(self, scopes=scopes, allowlist=_allowlist(self.allowlist))
+        return msgspec.structs.replace(self, scopes=scopes, allowlist=checked_networks(self.allowlist))
 
 
 NONE = Terms()
@@ -64,11 +64,12 @@ def may_cancel(key: KeyRecord, product: str) -> bool:
 
 def may_come_from(key: KeyRecord, address: str) -> bool:
     """Tell whether the key may be used from an address; what is no address is in no network."""
-    return not key.allowlist or _within(key.allowlist, address)
+    return not key.allowlist or is_within(key.allowlist, address)
 
 
 @lru_cache(maxsize=10_000)
-def _within(allowlist: tuple[str, ...], address: str) -> bool:
+def is_within(allowlist: tuple[str, ...], address: str) -> bool:
+    """Tell whether an address is in one of these networks."""
     try:
         found = ip_address(address)
     except ValueError:
@@ -84,7 +85,8 @@ def _networks(allowlist: tuple[str, ...]) -> tuple[IPv4Network | IPv6Network, ..
     return tuple(ip_network(network) for network in allowlist)
 
 
-def _allowlist(given: tuple[str, ...]) -> tuple[str, ...]:
+def checked_networks(given: tuple[str, ...]) -> tuple[str, ...]:
+    """Return networks in their one form. Raises `Unsupported` for the first that is none."""
     if len(given) > MOST_NETWORKS:
         raise Unsupported(f"allowlist: {len(given)} networks are more than {MOST_NETWORKS}")
     try:

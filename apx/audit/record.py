@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 import msgspec
 
 from apx.admission.keys import KeyRecord, KeyStore
-from apx.admission.orgs import OrgState, OrgStore
+from apx.admission.orgs import OrgState, OrgStore, OrgTerms, terms_text
 from apx.audit.entry import Change
 from apx.audit.store import AuditStore
 from apx.errors import ApxError
@@ -169,3 +169,15 @@ class RecordedOrgs(OrgStore):
             why=state.why,
         ):
             await self._orgs.put(state)
+
+    async def put_terms(self, org: str, terms: OrgTerms) -> None:
+        """Record and store terms."""
+        before = await self._orgs.find(org)
+        async with self._recorder.recorded(
+            "org-terms",
+            f"org {org}",
+            org=org,
+            before=terms_text(before.terms if before is not None else None),
+            after=terms_text(terms),
+        ):
+            await self._orgs.put_terms(org, terms)

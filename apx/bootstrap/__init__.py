@@ -38,6 +38,7 @@ from apx.bootstrap.stores import (
 from apx.bootstrap.usage import Usage, usage
 from apx.catalog.model import ProductSpec
 from apx.clock import Clock, SystemClock
+from apx.limits.store import LimitStore
 from apx.policy.evaluate import Evaluator
 from apx.policy.opa import Opa
 from apx.policy.shared import SharedPolicies
@@ -244,6 +245,7 @@ class WorkerParts:
     client: BackendClient
     terms: Callable[[Envelope], Awaitable[Terms]]
     tally: Tally
+    limits: LimitStore
     bounds: Callable[[], Sequence[ProductBounds]]
     cancellations: Callable[[], AsyncIterator[str]] | None
 
@@ -269,6 +271,7 @@ async def worker_parts(settings: Settings, *, lease_s: float, connections: int) 
                 client=client,
                 terms=served.terms,
                 tally=tally,
+                limits=outside.limits,
                 bounds=served.bounds,
                 cancellations=outside.bus.cancellations,
             )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from apx.catalog.document import read_document
 from apx.catalog.findings import Findings
+from apx.catalog.limit_checks import check_org_limits, check_plan_limits
 from apx.catalog.mistakes import MOST_MISTAKES, Mistake
 from apx.catalog.model import Catalog, Org, Plan, Product, ProductSpec
 from apx.catalog.openapi.check import check_openapi
@@ -63,6 +64,8 @@ class _Reading:
         self._tree = tree
         self.mistakes = list(tree.mistakes)
         self._plans = self._read(tree.plans, PlanResource, "file")
+        for plan, findings in self._plans.values():
+            check_plan_limits(findings, plan.spec)
         self._products = self._read(tree.products, ProductResource, "folder")
         self._orgs = self._read(tree.orgs, OrgResource, "file")
         self._documents: dict[str, bytes] = {}
@@ -73,6 +76,7 @@ class _Reading:
             if self._enough:
                 return
             check_entitlements(findings, resource.spec, tree.products, sound)
+            check_org_limits(findings, resource.spec)
 
     @property
     def _enough(self) -> bool:

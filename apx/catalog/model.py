@@ -23,6 +23,7 @@ LaneKey = Literal["org", "key", "request"]
 OnAbort = Literal["finish", "readmit", "cancel"]
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 RetryOn = Literal["connect", "timeout", "429", "500", "502", "503", "504"]
+Per = Literal["hour", "day", "month"]
 
 DAY_S = 86_400
 _MOST_DEADLINE_S = 7 * DAY_S
@@ -99,6 +100,10 @@ RoutePath = Annotated[
         longest=1024,
     ),
 ]
+JsonPointer = Annotated[
+    str,
+    _text("(/([^/~\\x00-\\x1f]|~[01])*){1,16}", "a JSON pointer", example="/usage/total_tokens", longest=256),
+]
 Package = Annotated[
     str,
     _text(
@@ -128,6 +133,7 @@ TimeZone = Annotated[
     ),
 ]
 
+Network = Annotated[str, Meta(min_length=1, max_length=64, examples=["203.0.113.0/24"])]
 Url = Annotated[str, Meta(min_length=1, max_length=2048, examples=["https://backend.example/path"])]
 """Judged by `apx.catalog.urls`: no pattern says it."""
 Seconds = Annotated[float, Meta(gt=0, le=DAY_S)]
@@ -181,6 +187,15 @@ class Backend(Spec, frozen=True, kw_only=True):
     """Headers set on each call; never secrets: this file is public to the team."""
 
 
+class Rate(Spec, frozen=True, kw_only=True):
+    """A token bucket: `burst` tokens at most, refilled at `per_second`."""
+
+    per_second: Annotated[float, Meta(gt=0, le=1_000_000)]
+    """Requests a second that go on for ever."""
+    burst: Annotated[int, Meta(ge=1, le=10_000_000)]
+    """Requests at once after a pause."""
+
+
 class Route(Spec, frozen=True, kw_only=True):
     """One path template under the base path, and the methods that it takes."""
 
@@ -198,6 +213,8 @@ class Route(Spec, frozen=True, kw_only=True):
     """In place of the backend's `timeout_s`."""
     max_body_bytes: Bytes = 1_048_576
     """A longer request is refused with 413."""
+    rate: Rate | None = None
+    """How many requests one key may make of this route, beside its plan's rate."""
 
 
 class Async(Spec, frozen=True, kw_only=True):
@@ -246,6 +263,30 @@ class PolicyRef(Spec, frozen=True, kw_only=True):
     """Show the parsed JSON body as `input.body`."""
     headers: Annotated[tuple[HeaderName, ...], Meta(max_length=20, extra_json_schema=_DISTINCT)] = ()
     """Lower-case names of the request headers shown as `input.request.headers`."""
+
+
+class CostFrom(Spec, frozen=True, kw_only=True):
+    """Where the backend's answer says what a request cost, as language models tell their tokens."""
+
+    header: HeaderName | None = None
+    """A response header that holds a number of units."""
+    json: JsonPointer | None = None
+    """In place of `header`: where the number is in a JSON body of at most 64 KiB, `/usage/total_tokens` (RFC 6901)."""
+    usd_per_unit: Annotated[float, Meta(gt=0, le=1_000)]
+    """What one of them costs."""
+
+
+class Cost(Spec, frozen=True, kw_only=True):
+    """What a request costs in US dollars, where the policy's decision does not say it."""
+
+    usd: Annotated[float, Meta(ge=0, le=1_000_000)] = 0.0
+    """Each request; with `from`, what is set aside for it until its answer is there."""
+    usd_per_kib_request: Annotated[float, Meta(ge=0, le=1_000)] = 0.0
+    """Each KiB of its body, and parts of one; only for `mode: async`."""
+    from_: CostFrom | None = msgspec.field(default=None, name="from")
+    """Where a successful answer says it; only for `mode: async`. One that does not say it costs what was set aside."""
+    on_failure: Literal["keep", "return"] = "keep"
+    """What becomes of the cost of a request that fails or expires; only for `mode: async`."""
 
 
 class Slo(Spec, frozen=True, kw_only=True):
@@ -365,23 +406,29 @@ class ProductSpec(Spec, frozen=True, kw_only=True):
     """What decides about each request."""
     plans: Annotated[tuple[Name, ...], Meta(min_length=1, extra_json_schema=_DISTINCT)]
     """Names of the plans under which the product is offered."""
+    cost: Cost | None = None
+    """What a request costs: what budgets and usage count."""
     slo: Slo = Slo()
     """What the product promises."""
     rollout: RolloutSpec = RolloutSpec()
     """How a new release takes over."""
 
 
-class Rate(Spec, frozen=True, kw_only=True):
-    """A token bucket: `burst` tokens at most, refilled at `per_second`."""
+class Quota(Spec, frozen=True, kw_only=True):
+    """How much may be asked in an hour, a day or a month, which begin in the org's time zone."""
 
-    per_second: Annotated[float, Meta(gt=0, le=1_000_000)]
-    """Requests a second that go on for ever."""
-    burst: Annotated[int, Meta(ge=1, le=10_000_000)]
-    """Requests at once after a pause."""
+    name: Name
+    """What clients read in the `RateLimit` fields; neither `plan` nor `org`, which are the rates."""
+    per: Per
+    """How long it lasts; then it is whole again."""
+    requests: Annotated[int, Meta(ge=1, le=1_000_000_000_000)]
+    """How many requests; one that costs more by its policy's decision counts as that many."""
+    of: Literal["key", "org"] = "key"
+    """Whose requests of one product count together: one key's, or those of all keys of one org."""
 
 
 class PlanSpec(Spec, frozen=True, kw_only=True):
-    """Named limits that a product offers. Prices and quotas join them later."""
+    """Named limits that a product offers."""
 
     title: Line
     """For people."""
@@ -389,6 +436,10 @@ class PlanSpec(Spec, frozen=True, kw_only=True):
     """How many requests one key may make of one product."""
     org_rate: Rate | None = None
     """How many requests all keys of one org together may make of one product."""
+    quotas: Annotated[tuple[Quota, ...], Meta(max_length=6)] = ()
+    """What may be asked of one product in longer times, beside the rates."""
+    limits_mode: Literal["enforce", "observe"] = "enforce"
+    """What becomes of a request over the plan's rates and quotas: `enforce` refuses it, `observe` only counts it."""
     when_limits_are_away: Literal["closed", "local"] = "local"
     """While the store of limits does not answer: refuse with 503, or let a quarter of each limit through per router."""
     max_timeout_s: Seconds = 300.0
@@ -399,8 +450,50 @@ class PlanSpec(Spec, frozen=True, kw_only=True):
     """Higher is shed later."""
 
 
+class OrgQuota(Spec, frozen=True, kw_only=True):
+    """How much all keys of an org may ask of all products together in an hour, a day or a month."""
+
+    name: Name
+    """What clients read in the `RateLimit` fields, behind `org.`."""
+    per: Per
+    """How long it lasts; then it is whole again."""
+    requests: Annotated[int, Meta(ge=1, le=1_000_000_000_000)]
+    """How many requests; one that costs more by its policy's decision counts as that many."""
+
+
+class Mark(Spec, frozen=True, kw_only=True):
+    """A share of a budget at which something is done, once in its day or month."""
+
+    percent: Annotated[float, Meta(gt=0, le=100)]
+    """Of the budget's `usd`."""
+    does: Literal["notice", "throttle", "stop"]
+    """`notice` tells of it, and so do the others; `throttle` lowers the rates of the org's keys to `throttle_percent`;
+    `stop` refuses with 429 what would cost more."""
+
+
+class Budget(Spec, frozen=True, kw_only=True):
+    """What requests of an org may cost in a day or a month, in US dollars."""
+
+    name: Name
+    """What clients read, behind `budget.`."""
+    usd: Annotated[float, Meta(ge=0.01, le=100_000_000)]
+    """How much; what a request costs is said by its policy's decision, else by its product's `cost`."""
+    per: Literal["day", "month"]
+    """How long it lasts; then it is whole again."""
+    products: Annotated[tuple[Name, ...], Meta(extra_json_schema=_DISTINCT)] = ()
+    """Whose requests count; none: those of all products."""
+    marks: Annotated[tuple[Mark, ...], Meta(min_length=1, max_length=10)] = (
+        Mark(percent=50, does="notice"),
+        Mark(percent=80, does="notice"),
+        Mark(percent=100, does="stop"),
+    )
+    """Shares that grow. Without a `stop` nothing is refused."""
+    throttle_percent: Annotated[float, Meta(gt=0, lt=100)] = 50.0
+    """What is left of the rates behind a mark that throttles."""
+
+
 class OrgSpec(Spec, frozen=True, kw_only=True):
-    """A tenant: what it may use, under which plan, and where its data lives."""
+    """A tenant: what it may use, under which plan, how much of all, and where its data lives."""
 
     title: Line
     """For people."""
@@ -410,6 +503,16 @@ class OrgSpec(Spec, frozen=True, kw_only=True):
     """E-mail addresses of those who are told."""
     entitlements: dict[Name, Name]
     """Product name → plan name."""
+    timezone: TimeZone = "UTC"
+    """In whose time the hours, days and months of its quotas begin, those of its plans too."""
+    rate: Rate | None = None
+    """How many requests all its keys together may make of all products."""
+    quotas: Annotated[tuple[OrgQuota, ...], Meta(max_length=6)] = ()
+    """What may be asked of all products in longer times."""
+    budgets: Annotated[tuple[Budget, ...], Meta(max_length=6)] = ()
+    """What its requests may cost."""
+    allowlist: Annotated[tuple[Network, ...], Meta(max_length=64, extra_json_schema=_DISTINCT)] = ()
+    """Networks (CIDR) that its keys may be used from; none: from everywhere."""
 
 
 class Product(msgspec.Struct, frozen=True, kw_only=True):

@@ -33,6 +33,7 @@ def check_product(findings: Findings, spec: ProductSpec, tree: Tree, folder: Fil
     _check_base_path(findings, spec)
     _check_url(findings, ("spec", "backend", "url"), spec.backend.url, allow_private=spec.backend.allow_private)
     _check_mode(findings, spec)
+    _check_cost(findings, spec)
     _check_times(findings, spec)
     _check_headers(findings, spec)
     _check_routes(findings, spec)
@@ -79,6 +80,18 @@ def _check_mode(findings: Findings, spec: ProductSpec) -> None:
     if spec.policy.body:
         message = "a sync product's bodies go past the policy: remove it, or set mode: async"
         findings.add(("spec", "policy", "body"), "body-in-sync", message)
+    for field in ("usd_per_kib_request", "from", "on_failure"):
+        path: Path = ("spec", "cost", field)
+        if findings.document.holds(path):
+            message = "a sync product's requests and answers go past the router: remove it, or set mode: async"
+            findings.add(path, "cost-in-sync", message)
+
+
+def _check_cost(findings: Findings, spec: ProductSpec) -> None:
+    said = spec.cost.from_ if spec.cost is not None else None
+    if said is not None and (said.header is None) == (said.json is None):
+        given = "neither header nor json is given" if said.header is None else "both header and json are given"
+        findings.add(("spec", "cost", "from"), "cost-source", f"{given}: give one of them", at_key=True)
 
 
 def _check_times(findings: Findings, spec: ProductSpec) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from zoneinfo import ZoneInfo, available_timezones
 
 from apx.catalog.findings import Findings
-from apx.catalog.mistakes import did_you_mean
+from apx.catalog.limit_checks import check_timezone
 from apx.catalog.model import ProductSpec
 
 
@@ -25,14 +24,4 @@ def check_rollout(findings: Findings, spec: ProductSpec) -> None:
         message = f"{rollout.max_hold_s:g} is under the longest hold {longest:g}, which would pause there: raise it"
         findings.add(("spec", "rollout", "max_hold_s"), "max-hold-under-hold", message)
     for at, window in enumerate(rollout.freeze):
-        if not _is_zone(window.timezone):
-            message = f"'{window.timezone}' is no time zone{did_you_mean(window.timezone, available_timezones())}"
-            findings.add(("spec", "rollout", "freeze", at, "timezone"), "timezone-unknown", message)
-
-
-def _is_zone(name: str) -> bool:
-    try:
-        ZoneInfo(name)
-    except (KeyError, ValueError, OSError):  # a name can lead to a folder of the system's zones
-        return False
-    return True
+        check_timezone(findings, ("spec", "rollout", "freeze", at, "timezone"), window.timezone)

@@ -19,7 +19,8 @@ from apx.catalog.model import Rate
 from apx.clock import Clock
 from apx.errors import ApxError
 from apx.limits.bucket import Buckets, Taken
-from apx.limits.store import Grant, LimitStore, Want
+from apx.limits.store import Bound, Grant, LimitStore, Want
+from apx.limits.windows import Window
 from apx.telemetry import metrics
 
 LOAN_S = 1.0
@@ -31,20 +32,36 @@ AWAY_S = 1.0
 """How long a store that did not answer is not waited for, unless its answer comes after all."""
 LOCAL_SHARE = 0.25
 """What a router lets through of a limit by itself, while the store is away and the plan says `local`."""
+ASK_AGAIN_S = 1.0
+"""How long a window that is used up is not asked about: its size can be changed, and what others hold comes back."""
 MOST_LOANS = 100_000
 _TRIES = 10
 """How often one request asks: what was lent may not do for all who wait, and a level may lack what another has."""
 
+_NEVER = float("-inf")
+"""Before any time of a clock."""
+
 WhenAway = Literal["closed", "local"]
+Kind = Literal["rate", "quota", "budget"]
 
 
 class Level(msgspec.Struct, frozen=True):
     """One limit that a request falls under."""
 
     name: str
-    """What clients are told: `plan` for the key's, `org` for the org's."""
+    """What clients are told: `plan` for the key's rate, `org` for the org's, a quota's own name."""
     bucket: str
-    rate: Rate
+    rate: Bound
+    whose: str = ""
+    """What a refusal says is used up."""
+    kind: Kind = "rate"
+    """A budget's tokens are millionths of a dollar."""
+    observed: bool = False
+    """Counted, and refuses nothing."""
+
+
+_Charge = tuple[Level, float]
+"""A level, and how many of its tokens a request takes."""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -54,18 +71,38 @@ class Answer(msgspec.Struct, frozen=True):
     taken: Taken
     away: bool = False
     """Refused because the store does not answer, and the plan wants to be sure."""
+    observed: Level | None = None
+    """What would have refused, if it were not only observed."""
 
 
 class _Loan:
-    __slots__ = ("asked_again_at", "expires", "flying", "held", "left", "rate", "size", "touched", "used", "wanted")
+    __slots__ = (
+        "asked_again_at",
+        "expires",
+        "flying",
+        "held",
+        "left",
+        "lent",
+        "rate",
+        "size",
+        "touched",
+        "used",
+        "wanted",
+    )
 
-    def __init__(self, rate: Rate) -> None:
+    def __init__(self, rate: Bound) -> None:
         self.rate = rate
         self.held = self.used = self.left = 0.0
+        self.lent = 0.0  # to others
         self.size = 1.0
         self.wanted = 0.0  # by those who wait for an answer of the store
-        self.expires = self.touched = self.asked_again_at = float("-inf")
+        self.expires = self.touched = self.asked_again_at = _NEVER
         self.flying: asyncio.Task[None] | None = None
+
+    def is_past(self, now_s: float) -> bool:
+        """Whether its window has ended, and nobody uses it or waits for it."""
+        over = isinstance(self.rate, Window) and self.rate.ends_s <= now_s
+        return over and self.flying is None and not (self.used or self.held or self.wanted)
 
 
 class Limiter:
@@ -77,33 +114,84 @@ class Limiter:
         self._holder = secrets.token_hex(8)
         self._loans: OrderedDict[str, _Loan] = OrderedDict()
         self._local = Buckets(clock)
-        self._away_until = float("-inf")
+        self._away_until = _NEVER
 
-    async def take(self, levels: Sequence[Level], cost: float, when_away: WhenAway) -> Answer:
-        """Take `cost` tokens of each level, or of none."""
+    @property
+    def loans(self) -> int:
+        """How many loans are known; those of windows that have ended are forgotten."""
+        return len(self._loans)
+
+    async def take(self, levels: Sequence[Level], cost: float, when_away: WhenAway, micro_usd: float = 0.0) -> Answer:
+        """Take `cost` tokens of each level, of a budget's `micro_usd`, or of none. Observed levels stand in front."""
+        charges = [
+            (level, micro_usd if level.kind == "budget" else cost)
+            for level in levels
+            if micro_usd or level.kind != "budget"
+        ]
+        if levels[0].observed:
+            return await self._observe(charges, when_away)
+        return self._at_once(charges) or await self._take(charges, when_away)
+
+    def left(self, bucket: str) -> float:
+        """Return what a bucket had left when the store was last asked; infinitely much when it never was."""
+        loan = self._loans.get(bucket)
+        return loan.held + loan.left if loan is not None and loan.expires != _NEVER else float("inf")
+
+    def give_back(self, levels: Sequence[Level], micro_usd: float) -> None:
+        """Give back what a request took from budgets that was not let in after all; what was told since is lost."""
+        now = self._clock.monotonic()
         for level in levels:
+            loan = self._loans.get(level.bucket) if level.kind == "budget" else None
+            if loan is not None and loan.used >= micro_usd and loan.expires > now:
+                loan.used -= micro_usd
+                loan.held += micro_usd
+
+    def _at_once(self, charges: Sequence[_Charge]) -> Answer | None:
+        """Take from what is held, as most requests can; None when something is to be asked, or refused."""
+        now = self._clock.monotonic()
+        for level, cost in charges:
+            loan = self._loans.get(level.bucket)
+            if loan is None or loan.rate is not level.rate or loan.expires <= now or loan.held - loan.wanted < cost:
+                return None
+        return self._use(charges, now)
+
+    async def _observe(self, charges: Sequence[_Charge], when_away: WhenAway) -> Answer:
+        binding = [charge for charge in charges if not charge[0].observed]
+        answer = await self._take(binding, when_away) if binding else None
+        if answer is not None and not answer.taken.allowed:
+            return answer
+        seen = await self._take([charge for charge in charges if charge[0].observed], "local")
+        refusing = None if seen.taken.allowed else seen.level
+        taken = msgspec.structs.replace(seen.taken, allowed=True, retry_after_s=0.0)
+        return msgspec.structs.replace(answer or Answer(seen.level, taken), observed=refusing)
+
+    async def _take(self, charges: Sequence[_Charge], when_away: WhenAway) -> Answer:
+        for level, cost in charges:
             if cost > level.rate.burst:
                 return Answer(level, self._refused(level, cost))
         for tried in range(_TRIES):
             now = self._clock.monotonic()
-            lacking = [level for level in levels if self._free(level, now, has_waited=tried > 0) < cost]
+            lacking = [charge for charge in charges if self._free(charge[0], now, has_waited=tried > 0) < charge[1]]
             if not lacking:
-                return self._use(levels, cost, now)
-            for level in lacking:
+                return self._use(charges, now)
+            for level, cost in lacking:
                 if self._loan(level).asked_again_at > now:
                     return Answer(level, self._refused(level, cost))
-            if not await self._ask(lacking, cost):
-                return self._without_store(levels, cost, when_away)
-        level = next((one for one in levels if self._here(one, self._clock.monotonic()) < cost), levels[0])
+            if not await self._ask(lacking):
+                return self._without_store(charges, when_away)
+        now = self._clock.monotonic()
+        level, cost = next((one for one in charges if self._here(one[0], now) < one[1]), charges[0])
         return Answer(level, self._refused(level, cost))
 
     async def keep(self) -> None:
         """Renew loans in use and give idle ones back, until cancelled."""
         while True:
             await asyncio.sleep(KEEP_EVERY_S)
-            now = self._clock.monotonic()
+            now, now_s = self._clock.monotonic(), self._clock.time()
             for bucket, loan in list(self._loans.items()):
-                if loan.flying is None and (loan.used or loan.held) and now >= self._away_until:
+                if loan.is_past(now_s):
+                    del self._loans[bucket]
+                elif loan.flying is None and (loan.used or loan.held) and now >= self._away_until:
                     idle = now - loan.touched > IDLE_S
                     if idle or loan.expires - now < LOAN_S / 2:
                         self._fly(bucket, loan, 0.0 if idle else loan.held)
@@ -119,9 +207,13 @@ class Limiter:
 
     def _loan(self, level: Level) -> _Loan:
         loan = self._loans.get(level.bucket)
-        if loan is None or loan.rate != level.rate:
+        if loan is None:
             loan = self._loans[level.bucket] = _Loan(level.rate)
             self._forget_old()
+        elif loan.rate is not level.rate:
+            if loan.rate != level.rate:
+                loan.asked_again_at = _NEVER  # what it holds was lent all the same
+            loan.rate = level.rate
         return loan
 
     def _forget_old(self) -> None:
@@ -136,48 +228,60 @@ class Limiter:
         """Return what one request may take: what others already wait for is not a newcomer's."""
         return self._here(level, now) - (0.0 if has_waited else self._loan(level).wanted)
 
-    def _use(self, levels: Sequence[Level], cost: float, now: float) -> Answer:
-        least: Answer | None = None
-        for level in levels:
+    def _use(self, charges: Sequence[_Charge], now: float) -> Answer:
+        least, least_left = charges[0][0], float("inf")
+        for level, cost in charges:
             loan = self._loans[level.bucket]
             loan.held -= cost
             loan.used += cost
             loan.touched = now
-            taken = _taken(level.rate, loan.held + loan.left)
-            if least is None or taken.remaining < least.taken.remaining:
-                least = Answer(level, taken)
-        assert least is not None  # noqa: S101 -- a request has one level at least
-        return least
+            left = loan.held + loan.left
+            if left < least_left and level.kind != "budget":  # money is no number of requests that could be the least
+                least, least_left = level, left
+        return Answer(least, self._taken(least.rate, least_left))
 
     def _refused(self, level: Level, cost: float) -> Taken:
         loan = self._loan(level)
-        wait = max(0.0, loan.asked_again_at - self._clock.monotonic()) if cost <= level.rate.burst else float("inf")
-        known = _taken(level.rate, max(0.0, loan.held) + loan.left)
+        known = self._taken(level.rate, max(0.0, loan.held) + loan.left)
+        wait = max(0.0, loan.asked_again_at - self._clock.monotonic())
+        if cost > level.rate.burst:
+            wait = float("inf")
+        elif isinstance(level.rate, Window) and loan.held + loan.left + loan.lent < cost:
+            wait = known.reset_s
         return msgspec.structs.replace(known, allowed=False, retry_after_s=wait)
 
-    async def _ask(self, levels: Sequence[Level], cost: float) -> bool:
+    def _taken(self, bound: Bound, left: float) -> Taken:
+        reset_s = (
+            max(0.0, bound.ends_s - self._clock.time())
+            if isinstance(bound, Window)
+            else (bound.burst - left) / bound.per_second
+        )
+        return Taken(allowed=True, remaining=max(0, int(left + 1e-9)), reset_s=reset_s, retry_after_s=0.0)
+
+    async def _ask(self, charges: Sequence[_Charge]) -> bool:
         """Ask for what is lacking; False when the store does not answer."""
         if self._clock.monotonic() < self._away_until:
             return False
-        loans = [self._loan(level) for level in levels]
-        for loan in loans:
+        loans = [(self._loan(level), cost) for level, cost in charges]
+        for loan, cost in loans:
             loan.wanted += cost
         try:
-            _, late = await asyncio.wait(self._flying(levels, loans, cost), timeout=STORE_TIMEOUT_S)
+            _, late = await asyncio.wait(self._flying(charges), timeout=STORE_TIMEOUT_S)
         finally:
-            for loan in loans:
+            for loan, cost in loans:
                 loan.wanted -= cost
         if late:
             self._gone("timeout")
         return self._clock.monotonic() >= self._away_until
 
-    def _flying(self, levels: Sequence[Level], loans: Sequence[_Loan], cost: float) -> set[asyncio.Task[None]]:
-        """Return the questions under way about these loans, one for each."""
+    def _flying(self, charges: Sequence[_Charge]) -> set[asyncio.Task[None]]:
+        """Return the questions under way about these levels, one for each."""
         flying = set[asyncio.Task[None]]()
-        for level, loan in zip(levels, loans, strict=True):
+        for level, cost in charges:
+            loan = self._loan(level)
             task = loan.flying
             if task is None:
-                loan.size = min(max(cost, loan.size * 2), _most(level.rate, cost))
+                loan.size = _size(loan, cost, self._clock.monotonic())
                 task = self._fly(level.bucket, loan, max(loan.size, loan.wanted), cost)
             flying.add(task)
         return flying
@@ -192,9 +296,8 @@ class Limiter:
         if hold < loan.held or loan.expires <= sent:
             loan.held = 0.0  # given back, or over: not to be used meanwhile
         try:
-            [grant] = await self._store.exchange(
-                self._holder, [Want(bucket=bucket, rate=loan.rate, used=told, hold=hold)], LOAN_S
-            )
+            want = Want(bucket=bucket, rate=loan.rate, used=told, hold=hold, need=cost)
+            [grant] = await self._store.exchange(self._holder, [want], LOAN_S)
         except ApxError:
             loan.held = loan.used = 0.0
             self._gone("unavailable")
@@ -204,37 +307,49 @@ class Limiter:
             loan.flying = None
 
     def _granted(self, loan: _Loan, grant: Grant, sent: float, cost: float) -> None:
-        self._away_until = float("-inf")  # late or not, it answers
+        self._away_until = _NEVER  # late or not, it answers
         loan.held = max(0.0, grant.held - loan.used)
-        loan.left, loan.expires = grant.left, sent + LOAN_S
+        loan.left, loan.lent, loan.expires = grant.left, grant.lent, sent + LOAN_S
         if cost and loan.held < cost:
-            loan.asked_again_at = self._clock.monotonic() + (cost - loan.held - loan.left) / loan.rate.per_second
+            lacking, per_second = cost - loan.held - loan.left, loan.rate.per_second
+            loan.asked_again_at = self._clock.monotonic() + (lacking / per_second if per_second else ASK_AGAIN_S)
 
     def _gone(self, cause: str) -> None:
         metrics.LIMIT_STORE_FAILURES.inc(cause)
         self._away_until = self._clock.monotonic() + AWAY_S
 
-    def _without_store(self, levels: Sequence[Level], cost: float, when_away: WhenAway) -> Answer:
+    def _without_store(self, charges: Sequence[_Charge], when_away: WhenAway) -> Answer:
         """Decide alone: refuse, or let a part of each limit through."""
         if when_away == "closed":
             taken = Taken(allowed=False, remaining=0, reset_s=AWAY_S, retry_after_s=AWAY_S)
-            return Answer(levels[0], taken, away=True)
+            return Answer(charges[0][0], taken, away=True)
         answers = []
-        for level in levels:
-            share = Rate(
-                per_second=level.rate.per_second * LOCAL_SHARE, burst=max(1, int(level.rate.burst * LOCAL_SHARE))
-            )
-            answers.append(Answer(level, self._local.take(f"{level.bucket}/alone", share, cost)))
-            if not answers[-1].taken.allowed:
-                return answers[-1]
+        for level, cost in charges:
+            answer = Answer(level, self._alone(level, cost))
+            if not answer.taken.allowed:
+                return answer
+            if level.kind != "budget":
+                answers.append(answer)
         return min(answers, key=lambda answer: answer.taken.remaining)
 
+    def _alone(self, level: Level, cost: float) -> Taken:
+        """Take from a part of a limit: of a window, from a part of what was last known to be left."""
+        rate, loan, name = level.rate, self._loan(level), f"{level.bucket}/alone"
+        if not isinstance(rate, Window):
+            burst = max(1, int(rate.burst * LOCAL_SHARE))
+            return self._local.take(name, Rate(per_second=rate.per_second * LOCAL_SHARE, burst=burst), cost)
+        left = rate.burst if loan.expires == _NEVER else loan.left
+        taken = self._local.take(name, Rate(per_second=0.0, burst=int(left * LOCAL_SHARE)), cost)
+        reset_s = max(0.0, rate.ends_s - self._clock.time())
+        wait = 0.0 if taken.allowed else min(reset_s, AWAY_S)
+        return msgspec.structs.replace(taken, reset_s=reset_s, retry_after_s=wait)
 
-def _most(rate: Rate, cost: float) -> float:
-    """Return the largest loan: what is used in a tenth of a second, and no more than an eighth of the bucket."""
-    return max(cost, min(rate.per_second * KEEP_EVERY_S, rate.burst / 8))
 
-
-def _taken(rate: Rate, left: float) -> Taken:
-    remaining = max(0, int(left + 1e-9))
-    return Taken(allowed=True, remaining=remaining, reset_s=(rate.burst - left) / rate.per_second, retry_after_s=0.0)
+def _size(loan: _Loan, cost: float, now: float) -> float:
+    """Return how much to hold: what is used in a tenth of a second, and no more than an eighth of what there is."""
+    rate = loan.rate
+    if not isinstance(rate, Window):
+        return min(max(cost, loan.size * 2), max(cost, min(rate.per_second * KEEP_EVERY_S, rate.burst / 8)))
+    # Nothing says how fast a window is used but how long the last loan lasted; near its end, tokens go one by one.
+    grown = loan.size * 2 if loan.expires - LOAN_S + KEEP_EVERY_S > now else loan.size / 2
+    return max(cost, min(grown, loan.left / 8))

@@ -14,6 +14,7 @@ import msgspec
 
 from apx import bootstrap
 from apx.admission.issue import issue_key
+from apx.admission.orgs import apply_terms, terms_of
 from apx.catalog.load import load_catalog
 from apx.catalog.model import Catalog
 from apx.errors import ApxError
@@ -91,6 +92,9 @@ async def _release(
         why="./dev up",
         clock=bootstrap.CLOCK,
     )
+    applied = await apply_terms(backends.by(by).orgs, map(terms_of, catalog.orgs.values()))
+    if changed := [one.org for one in applied if one.changed]:
+        progress(f"orgs: new terms of {', '.join(changed)}")
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -25,6 +25,6 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     cost: float = 1.0
     """Tokens to take from the limits."""
     cost_usd: float | None = None
-    """What the request costs, for its usage event; None: the policy does not say."""
+    """What the request costs, for budgets and its usage event; None: the policy does not say."""
     failed: bool = False
     """True when the policy itself did not work (a trap, a time-out, …), as opposed to a considered deny."""

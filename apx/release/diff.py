@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from apx.catalog.model import PlanSpec, Rate, Route
+from apx.catalog.model import PlanSpec, Quota, Rate, Route
 from apx.policy.rules import RuleChange
 from apx.release.model import Manifest, Release
 
@@ -81,6 +81,10 @@ def _by_path(routes: Sequence[Route]) -> dict[str, dict[str, Route]]:
 def _bounds(path: str, was: Mapping[str, Route], now: Mapping[str, Route]) -> Iterator[Line]:
     changed: dict[tuple[Danger, str], list[str]] = {}
     for method in sorted(was.keys() & now.keys()):
+        slow, fast = was[method].rate, now[method].rate
+        if slow != fast:
+            danger = Danger.RISKS if _is_less(slow, fast) else Danger.CHANGES
+            changed.setdefault((danger, f"rate {_rate(slow)} -> {_rate(fast)}"), []).append(method)
         for name in ("timeout_s", "max_body_bytes"):
             before, after = getattr(was[method], name), getattr(now[method], name)
             if before != after:
@@ -102,15 +106,44 @@ def _plans(old: Mapping[str, PlanSpec], new: Mapping[str, PlanSpec]) -> Iterator
 
 
 def _plan(name: str, old: PlanSpec, new: PlanSpec) -> Iterator[Line]:
-    if old.rate != new.rate:
-        less = new.rate.per_second < old.rate.per_second or new.rate.burst < old.rate.burst
-        danger = Danger.RISKS if less else Danger.CHANGES
-        yield Line(danger, f"plan {name}: rate {_rate(old.rate)} -> {_rate(new.rate)}")
+    for field in ("rate", "org_rate"):
+        was, now = getattr(old, field), getattr(new, field)
+        if was != now:
+            danger = Danger.RISKS if _is_less(was, now) else Danger.CHANGES
+            yield Line(danger, f"plan {name}: {field} {_rate(was)} -> {_rate(now)}")
+    yield from _quotas(name, old.quotas, new.quotas)
+    if old.limits_mode != new.limits_mode:
+        danger = Danger.RISKS if new.limits_mode == "enforce" else Danger.CHANGES
+        yield Line(danger, f"plan {name}: limits_mode {old.limits_mode} -> {new.limits_mode}")
     for field in ("max_timeout_s", "max_body_bytes", "priority", "title"):
         before, after = getattr(old, field), getattr(new, field)
         if before != after:
             danger = Danger.ADDS if field == "title" else _by_size(before, after)
             yield Line(danger, f"plan {name}: {field} {_shown(before)} -> {_shown(after)}")
+
+
+def _is_less(was: Rate | None, now: Rate | None) -> bool:
+    if was is None or now is None:
+        return was is None
+    return now.per_second < was.per_second or now.burst < was.burst
+
+
+def _quotas(plan: str, old: Sequence[Quota], new: Sequence[Quota]) -> Iterator[Line]:
+    before, after = {quota.name: quota for quota in old}, {quota.name: quota for quota in new}
+    for name in before.keys() | after.keys():
+        was, now = before.get(name), after.get(name)
+        if was != now:
+            looser = now is None or (was is not None and _same_count(was, now) and now.requests > was.requests)
+            danger = Danger.CHANGES if looser else Danger.RISKS
+            yield Line(danger, f"plan {plan}: quota {name} {_quota(was)} -> {_quota(now)}")
+
+
+def _same_count(was: Quota, now: Quota) -> bool:
+    return (was.per, was.of) == (now.per, now.of)
+
+
+def _quota(quota: Quota | None) -> str:
+    return "none" if quota is None else f"{quota.requests} each {quota.per} of each {quota.of}"
 
 
 def _policy(old: Manifest, new: Manifest, rules: Sequence[RuleChange] | None) -> Iterator[Line]:
@@ -209,8 +242,8 @@ def _by_size(old: Any, new: Any) -> Danger:
     return Danger.RISKS if smaller else Danger.CHANGES
 
 
-def _rate(rate: Rate) -> str:
-    return f"{rate.per_second:g}/s burst {rate.burst}"
+def _rate(rate: Rate | None) -> str:
+    return "none" if rate is None else f"{rate.per_second:g}/s burst {rate.burst}"
 
 
 def _listed(methods: Mapping[str, Route]) -> str:

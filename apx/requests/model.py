@@ -21,6 +21,15 @@ INLINE_BODY_BYTES = 65_536
 """A result's body up to this size is stored with the result; a larger one goes to the blob store first."""
 
 
+class Reserved(msgspec.Struct, frozen=True, array_like=True):
+    """What was taken for a request from a budget's bucket; settled when it is known what the request cost."""
+
+    bucket: str
+    ends_s: float
+    """Of the bucket's window."""
+    usd: float
+
+
 class Envelope(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """One accepted request on its way to a worker (msgpack on the wire; fields are only ever appended)."""
 
@@ -54,7 +63,9 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     cost: float = 1.0
     """What the policy's decision counts the request as."""
     cost_usd: float | None = None
-    """What the policy's decision says that it costs, if it says so."""
+    """What the policy's decision says that it costs, else the product; None: neither does."""
+    reserved: tuple[Reserved, ...] = ()
+    """What of it was taken from which budgets."""
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,6 +98,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     body_bytes: int = 0
     error: Problem | None = None
     retention_s: float = 86_400.0
+    cost_usd: float | None = None
+    """What it cost after all; None: what its envelope says."""
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):

@@ -62,4 +62,5 @@ def replayed(letter: DeadLetter, receipts: Receipts, clock: Clock, random: Calla
         deadline_ms=now_ms + (old.deadline_ms - old.accepted_ms),
         idempotency="",
         fingerprint="",
+        reserved=tuple(msgspec.structs.replace(one, usd=0.0) for one in old.reserved),  # charged when it has its result
     )

@@ -114,6 +114,20 @@ LIMITS_REFUSED = Counter(
     registry=REGISTRY,
 )
 
+LIMITS_OBSERVED = Counter(
+    "apx_limits_observed_total",
+    "Requests that a limit would have refused, if its plan did not only observe.",
+    (PRODUCT, Label("limit", ("rate", "quota"))),
+    registry=REGISTRY,
+)
+
+BUDGET_MARKS = Counter(
+    "apx_budget_marks_total",
+    "Marks of orgs' budgets that were passed, by what they do.",
+    (Label("does", ("notice", "throttle", "stop")),),
+    registry=REGISTRY,
+)
+
 LIMIT_STORE_FAILURES = Counter(
     "apx_limit_store_failures_total",
     "Times that the store of limits did not answer in time, or said that it cannot.",

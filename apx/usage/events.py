@@ -64,7 +64,7 @@ COLUMNS = (
     Column("attempts", "int64", "How many times it was given to a worker."),
     Column("backend_s", "float64", "How long the last call of the backend took, in seconds."),
     Column("cost_units", "float64", "What the policy's decision counts it as."),
-    Column("cost_usd", "float64", "What the policy's decision says that it costs; null where it says nothing.", True),  # noqa: FBT003
+    Column("cost_usd", "float64", "What it cost, by policy, product or answer; null where none says it.", True),  # noqa: FBT003
 )
 """The fields of `UsageEvent` in their order; its times in ms are timestamps here."""
 
@@ -120,7 +120,7 @@ def event_of(request: Accepted, result: Result) -> UsageEvent:
         attempts=result.attempts,
         backend_s=called_ms / 1000,
         cost_units=request.cost_units,
-        cost_usd=request.cost_usd,
+        cost_usd=request.cost_usd if result.cost_usd is None else result.cost_usd,
     )
 
 

@@ -9,8 +9,9 @@ import msgspec
 from apx.admission.admit import Admitted, Refused
 from apx.clock import Clock
 from apx.errors import Unavailable
+from apx.limits.windows import Window
 from apx.requests.idempotency import fingerprint, key_name, parse_key
-from apx.requests.model import Envelope
+from apx.requests.model import Envelope, Reserved
 from apx.requests.ports import Bus
 from apx.requests.receipt import Entropy, Receipts
 from apx.telemetry import metrics
@@ -101,7 +102,15 @@ class Acceptor:
             plan=admitted.plan,
             cost=admitted.decision.cost,
             cost_usd=admitted.decision.cost_usd,
+            reserved=_reserved(admitted),
         )
+
+
+def _reserved(admitted: Admitted) -> tuple[Reserved, ...]:
+    usd = admitted.decision.cost_usd or 0.0
+    return tuple(
+        Reserved(level.bucket, level.rate.ends_s, usd) for level in admitted.budgets if isinstance(level.rate, Window)
+    )
 
 
 class AcceptedCall(msgspec.Struct, frozen=True, kw_only=True):

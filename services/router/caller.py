@@ -16,7 +16,7 @@ from apx.admission.keys import KeyRecord
 from apx.admission.paths import canonical_path
 from apx.admission.routes import BasePaths, Match, MethodNotAllowed
 from apx.admission.standing import Standing
-from apx.admission.terms import may_come_from
+from apx.admission.terms import is_within, may_come_from
 from apx.rollout.arms import Arms
 from apx.rollout.model import Arm
 from services.router.asgi import KeyEnded, racing
@@ -142,11 +142,12 @@ async def find_caller(
 
 
 def refused_here(caller: KeyRecord, headers: Mapping[str, str], standing: Standing) -> Refused | None:
-    """Return the refusal of a key that may not be used from the client's address, or whose org is suspended.
+    """Return the refusal of a key that it or its org lets nobody use from here, or whose org is suspended.
 
     Raises `Unavailable`.
     """
-    if not may_come_from(caller, _client_ip(headers)):
+    allowed = standing.terms(caller.org).allowlist
+    if not may_come_from(caller, _client_ip(headers)) or (allowed and not is_within(allowed, _client_ip(headers))):
         return _ELSEWHERE
     return SUSPENDED if standing.suspended(caller.org) else None
 

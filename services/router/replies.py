@@ -12,6 +12,8 @@ from apx.admission.admit import Refused
 from apx.admission.departures import Departure
 from apx.errors import ApxError, Retryable
 from apx.limits.leases import Answer
+from apx.limits.store import Bound
+from apx.limits.windows import Window
 from services.router.asgi import Reply
 
 _JSON = ("content-type", "application/json")
@@ -74,11 +76,13 @@ def limit_fields(limit: Answer) -> Headers:
     """Return `RateLimit-Policy` and `RateLimit` of the limit that has the least left."""
     level, taken = limit.level, limit.taken
     return (
-        _policy_field(level.name, level.rate.burst, level.rate.per_second),
+        _policy_field(level.name, level.rate, "micro-usd" if level.kind == "budget" else ""),
         ("ratelimit", f'"{level.name}";r={taken.remaining};t={int(taken.reset_s + 0.999)}'),
     )
 
 
 @lru_cache(maxsize=1024)
-def _policy_field(name: str, burst: int, per_second: float) -> tuple[str, str]:
-    return "ratelimit-policy", f'"{name}";q={burst};w={max(1, round(burst / per_second))}'
+def _policy_field(name: str, bound: Bound, unit: str) -> tuple[str, str]:
+    length_s = bound.ends_s - bound.begins_s if isinstance(bound, Window) else bound.burst / bound.per_second
+    said = f'"{name}";q={bound.burst};w={max(1, round(length_s))}'
+    return "ratelimit-policy", f'{said};qu="{unit}"' if unit else said

@@ -14,8 +14,11 @@ from typing import Protocol
 import msgspec
 import structlog
 
+from apx.catalog.model import ProductSpec
 from apx.clock import Clock
 from apx.errors import ApxError, Unavailable
+from apx.limits.store import LimitStore
+from apx.requests.costing import settled_usd, unsettled
 from apx.requests.execution import Carried, Chance, Execution
 from apx.requests.execution_call import BackendClient
 from apx.requests.model import Delivery, Envelope
@@ -23,6 +26,7 @@ from apx.requests.ports import BlobStore, Bus, ProductBounds, ResultStore, Settl
 from apx.requests.specs import Terms
 from apx.rollout.counts import Tally
 from apx.telemetry import metrics
+from services.worker.costs import Costs
 from services.worker.held import Held, Holding
 from services.worker.report import report
 from services.worker.settings import WorkerSettings
@@ -71,6 +75,10 @@ class Parts(Protocol):
         """Where calls are counted."""
 
     @property
+    def limits(self) -> LimitStore:
+        """Where budgets are told what requests cost."""
+
+    @property
     def bounds(self) -> Bounds:
         """Which products are served, and how much of each at a time."""
 
@@ -88,6 +96,7 @@ class Worker:
             parts.client, parts.results, parts.blobs, clock=clock, chance=chance, tally=parts.tally
         )
         self._settler = Settler(parts.bus)
+        self._costs = Costs(parts.limits)
         self._held = Held(parts.bus, clock, settings.lease_s)
         self._tasks: set[asyncio.Task[None]] = set()
         self._room = asyncio.Event()
@@ -203,6 +212,8 @@ class Worker:
             settled = await self._settler.settle(self._with_next(carried.settlement))
         finally:
             self._held.give(holding)
+        if settled.counted and carried.settlement.result is not None:
+            self._costs.settle(unsettled(delivery.envelope, carried.settlement.result))
         duration_s = self._clock.monotonic() - began_s
         report(carried, counted=settled.counted, duration_s=duration_s, log=self._settings.log_requests)
         return settled
@@ -233,10 +244,10 @@ class Worker:
         spec = terms.spec
         delivery = msgspec.structs.replace(delivery, envelope=terms.envelope)
         if terms.ended is not None:
-            return self._execution.end(delivery, *terms.ended, spec)
+            return _costed(self._execution.end(delivery, *terms.ended, spec), spec)
         holding.streams = spec.backend.streaming
         try:
-            return await self._execution.carry_out(delivery, spec, terms.rules)
+            return _costed(await self._execution.carry_out(delivery, spec, terms.rules), spec)
         except Exception as error:  # noqa: BLE001  # one request's surprise must not end the worker; it is logged whole
             _log.exception("execution-failed", request_id=envelope.id, product=envelope.product)
             settlement = Settlement(delivery=delivery, retry_after_s=BROKEN_S * delivery.attempt)
@@ -286,4 +297,16 @@ class Worker:
             holding.drop("drained")
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=HAND_BACK_S)
+        await self._costs.aclose(HAND_BACK_S)
         _log.info("drain-ended", handed_back=len(left), unsettled=len(self._tasks))
+
+
+def _costed(carried: Carried, spec: ProductSpec) -> Carried:
+    """Say in the result what the request cost, where that is not what was set aside for it."""
+    result = carried.settlement.result
+    cost_usd = None if result is None else settled_usd(spec.cost, result)
+    if result is None or cost_usd is None:
+        return carried
+    result = msgspec.structs.replace(result, cost_usd=cost_usd)
+    settlement = msgspec.structs.replace(carried.settlement, result=result)
+    return msgspec.structs.replace(carried, settlement=settlement)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -14,7 +15,8 @@ from apx.backends.valkey.limits import ValkeyLimits
 from apx.catalog.model import Rate
 from apx.clock import SystemClock
 from apx.errors import Unavailable
-from apx.limits.store import Grant, LimitStore, Want
+from apx.limits.store import KEPT_S, Bound, Grant, LimitStore, Settle, Spent, Want
+from apx.limits.windows import Window
 
 from .conftest import Server, connected
 
@@ -35,7 +37,7 @@ async def store(request: pytest.FixtureRequest) -> AsyncIterator[LimitStore]:
         await limits.aclose()
 
 
-def want(hold: float, used: float = 0.0, bucket: str = "b", rate: Rate = SLOW) -> Want:
+def want(hold: float, used: float = 0.0, bucket: str = "b", rate: Bound = SLOW) -> Want:
     return Want(bucket=bucket, rate=rate, used=used, hold=hold)
 
 
@@ -129,6 +131,102 @@ async def test_64_holders_never_use_more_than_the_bucket_has(store: LimitStore) 
     assert used > rate.burst / 2
 
 
+def window(burst: int = 10, *, ends_in_s: float = 3600.0) -> Window:
+    now = time.time()
+    return Window(burst, now - 60, now + ends_in_s)
+
+
+async def test_a_window_is_full_once_and_gains_nothing(store: LimitStore) -> None:
+    day = window()
+    assert await one(store, "a", want(8, rate=day)) == (8, 2)
+    assert await one(store, "a", want(0, used=6, rate=day)) == (0, 4)
+    await asyncio.sleep(0.05)
+    assert await one(store, "b", want(10, rate=day)) == (4, 0)
+
+
+async def test_a_window_tells_what_others_hold_of_it(store: LimitStore) -> None:
+    await store.exchange("a", [want(3, rate=window())], TTL_S)
+    [grant] = await store.exchange("b", [want(8, rate=window())], TTL_S)
+    assert (grant.held, grant.left, grant.lent) == (7, 0, 3)
+
+
+async def test_a_loan_of_a_window_that_is_over_counts_as_used(store: LimitStore) -> None:
+    await one(store, "killed", want(6, rate=window()), ttl_s=0.05)
+    await until_lent(store, 0.0)
+    assert await one(store, "b", want(10, rate=window())) == (4, 0)
+    assert [one.used for one in await store.spent(["b"])] == [6]
+
+
+async def until_lent(store: LimitStore, tokens: float) -> None:
+    end = asyncio.get_running_loop().time() + 5
+    while (await store.exchange("looks", [want(0, rate=window())], TTL_S))[0].lent != tokens:
+        assert asyncio.get_running_loop().time() < end
+        await asyncio.sleep(0.01)
+
+
+async def test_a_window_whose_size_changes_remembers_what_was_used(store: LimitStore) -> None:
+    await one(store, "a", want(6, rate=window()))
+    await one(store, "a", want(0, used=6, rate=window()))
+    assert await one(store, "a", want(0, rate=window(100))) == (0, 94)
+    assert await one(store, "a", want(1, rate=window(5))) == (0, 0)
+    assert await one(store, "a", want(1, rate=window(7))) == (1, 0)
+
+
+async def test_a_window_that_ended_long_ago_has_nothing_to_give(store: LimitStore) -> None:
+    assert await one(store, "a", want(1, rate=window(ends_in_s=1 - KEPT_S))) == (1, 9)
+    assert await one(store, "a", want(1, bucket="c", rate=window(ends_in_s=-1 - KEPT_S))) == (0, 0)
+
+
+async def test_what_is_used_of_windows_is_told_without_what_is_lent(store: LimitStore) -> None:
+    await one(store, "a", want(6, rate=window()))
+    await one(store, "a", want(2, used=3, rate=window()))
+    await one(store, "a", want(1, bucket="c", rate=window()))
+    assert await store.spent(["b", "unknown", "c"]) == [Spent(3), Spent(), Spent()]
+    assert await store.spent([]) == []
+
+
+async def test_that_more_was_needed_than_there_was_is_told(store: LimitStore) -> None:
+    await store.exchange("a", [Want(bucket="b", rate=window(), used=0, hold=20, need=10)], TTL_S)
+    assert [one.short_of for one in await store.spent(["b"])] == [0]
+    await store.exchange("a", [Want(bucket="b", rate=window(), used=10, hold=1, need=1)], TTL_S)
+    await one(store, "a", want(0, rate=window(100)))
+    assert await store.spent(["b"]) == [Spent(10, 10)]
+
+
+async def test_costs_are_settled_afterwards(store: LimitStore) -> None:
+    day = window()
+    await one(store, "a", want(6, rate=day))
+    await one(store, "a", want(0, used=6, rate=day))
+    await store.settle([Settle("b", day.ends_s, -2.5), Settle("c", day.ends_s, 4)])
+    assert [found.used for found in await store.spent(["b", "c"])] == [3.5, 4]
+    assert await one(store, "a", want(0, rate=day)) == (0, 6.5)
+    await store.settle([Settle("b", day.ends_s, 20), Settle("c", day.ends_s, -20)])
+    assert [found.used for found in await store.spent(["b", "c"])] == [23.5, 0]
+    assert await one(store, "a", want(1, rate=day)) == (0, 0)
+
+
+async def test_nothing_is_settled_of_a_window_that_ended_long_ago(store: LimitStore) -> None:
+    await store.settle([Settle("b", time.time() - KEPT_S - 1, 4), Settle("c", time.time() - KEPT_S + 30, 4)])
+    assert [found.used for found in await store.spent(["b", "c"])] == [0, 4]
+
+
+async def test_64_holders_of_which_some_are_killed_never_use_more_than_a_window_has(store: LimitStore) -> None:
+    day = window(1000)
+
+    async def holder(number: int) -> float:
+        chance, spent, told = random.Random(number), 0.0, 0.0  # noqa: S311 -- a schedule
+        for _ in range(25):
+            [grant] = await store.exchange(str(number), [want(chance.random() * 5, told, rate=day)], 0.5)
+            told = grant.held * chance.random()
+            spent += told
+            if chance.random() < 0.02:
+                break  # killed: what it holds is never told
+        return spent
+
+    used = sum(await asyncio.gather(*(holder(number) for number in range(64))))
+    assert 500 < used <= 1000 + 1e-6
+
+
 async def test_a_store_that_hangs_is_unavailable(own_server: Server) -> None:
     async with connected(own_server) as client:
         limits = ValkeyLimits(client)
@@ -139,6 +237,14 @@ async def test_a_store_that_hangs_is_unavailable(own_server: Server) -> None:
                 await limits.exchange("a", [want(1)], TTL_S)
         finally:
             own_server.signal(signal.SIGCONT)
+        await limits.aclose()
+
+
+async def test_a_window_is_remembered_beyond_its_end(own_server: Server) -> None:
+    async with connected(own_server) as client:
+        limits = ValkeyLimits(client)
+        await limits.exchange("a", [want(1, rate=window(ends_in_s=10))], 0.1)
+        assert KEPT_S + 5 < await client.pttl("apx:limit:b") / 1000 <= KEPT_S + 10
         await limits.aclose()
 
 

@@ -6,16 +6,25 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 
-from apx.admission.orgs import OrgState, OrgStore
+from apx.admission.orgs import OrgState, OrgStore, OrgTerms
 from apx.admission.standing import Standing
 from apx.backends.gcp.orgs import FirestoreOrgs
 from apx.backends.memory.orgs import MemoryOrgs
 from apx.backends.valkey.connection import connect
 from apx.backends.valkey.orgs import ValkeyOrgs
+from apx.catalog.model import OrgQuota, Rate
 from apx.errors import Unavailable
 from tests.contract.conftest import Server, connected, firestore_client, until
+
+TERMS = OrgTerms(
+    timezone="Europe/Berlin",
+    rate=Rate(per_second=2.5, burst=10),
+    quotas=(OrgQuota(name="monthly", per="month", requests=1_000_000_000_000),),
+    allowlist=("203.0.113.0/24",),
+)
 
 
 @pytest.fixture(params=["memory", "valkey", "firestore"])
@@ -100,6 +109,50 @@ async def test_who_listens_is_asked_to_look_again_also_when_nothing_changes(stor
     await heard(feed, "")
     await heard(feed, "")
     await close(feed)
+
+
+async def test_terms_are_found_as_they_were_put(store: OrgStore) -> None:
+    await store.put_terms("acme", TERMS)
+    assert await store.find("acme") == OrgState(org="acme", terms=TERMS)
+    assert await store.list_orgs() == [OrgState(org="acme", terms=TERMS)]
+
+
+async def test_terms_and_a_suspension_leave_each_other_alone(store: OrgStore) -> None:
+    await store.put(state())
+    await store.put_terms("acme", TERMS)
+    both = msgspec.structs.replace(state(), terms=TERMS)
+    assert await store.find("acme") == both
+    await store.put(msgspec.structs.replace(state(suspended=False), terms=OrgTerms(timezone="Asia/Tokyo")))
+    assert await store.find("acme") == msgspec.structs.replace(both, suspended=False)
+    await store.put_terms("acme", OrgTerms())
+    assert await store.list_orgs() == [msgspec.structs.replace(both, suspended=False, terms=OrgTerms())]
+
+
+async def test_orgs_with_either_are_listed(store: OrgStore) -> None:
+    await store.put_terms("b", TERMS)
+    await store.put(state("a"))
+    assert [(one.org, one.terms) for one in await store.list_orgs()] == [("a", None), ("b", TERMS)]
+
+
+async def test_new_terms_are_known_everywhere_within_a_second(store: OrgStore) -> None:
+    standings = [Standing(store) for _ in range(3)]
+    for one in standings:
+        await one.look()
+        assert one.terms("acme") == OrgTerms()
+    following = [asyncio.create_task(one.follow()) for one in standings]
+    await asyncio.sleep(0.3)  # until each listens: what is measured is the push
+    await store.put_terms("acme", TERMS)
+
+    async def all_know() -> bool:
+        return all(one.terms("acme") == TERMS for one in standings)
+
+    await until(all_know, within_s=1.0)
+    known = standings[0].terms("acme")
+    await standings[0].look()
+    assert standings[0].terms("acme") is known
+    for task in following:
+        task.cancel()
+    await asyncio.gather(*following, return_exceptions=True)
 
 
 async def test_a_suspension_is_known_everywhere_within_a_second(store: OrgStore) -> None:

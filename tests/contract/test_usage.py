@@ -65,6 +65,13 @@ async def test_an_event_tells_what_was_used_and_by_whom(ports: Ports) -> None:
     )
 
 
+async def test_an_event_tells_what_the_answer_said_that_it_cost(ports: Ports) -> None:
+    sent = await accepted(ports, cost_usd=0.25)
+    delivery = await take_one(ports.bus)
+    await ports.bus.settle([Settlement(delivery=delivery, result=result(delivery, cost_usd=0.75))])
+    assert (await told(ports.usage, 1))[sent.id].cost_usd == 0.75
+
+
 async def test_every_request_has_its_event_and_no_other(ports: Ports) -> None:
     sent = [await accepted(ports, lane=str(number % 7)) for number in range(40)]
     waiting = await take(ports.bus)

@@ -17,7 +17,7 @@ CHAIN, CHECKPOINTS, ORGS, WEBHOOKS = "audit-chain", "audit-checkpoints", "orgs",
 whom they have told."""
 FORGET = "forget_at"
 DELIVERED = "delivered_ms"
-RECORD, STATE, ENTRY = "record", "state", "entry"
+RECORD, STATE, TERMS, ENTRY = "record", "state", "terms", "entry"
 """Fields of msgpack, which nothing is looked for by: of results, dead letters and keys; of rollouts; of the audit."""
 SECRETS = ("receipts", "arms", "admin-token", "control-tokens", "webhooks")
 """Secrets that all processes of an installation share, each a file of this name in the folder `keys` of the home."""

@@ -1,4 +1,4 @@
-"""Orgs' states in Firestore: `orgs/<org>` holds a `state` (msgpack). The `OrgStore` port."""
+"""Orgs' states in Firestore: `orgs/<org>` holds a `state` and `terms` (msgpack). The `OrgStore` port."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from google.cloud.firestore import SERVER_TIMESTAMP, AsyncClient, AsyncDocumentR
 from google.cloud.firestore_v1.base_document import DocumentSnapshot
 from google.cloud.firestore_v1.types import Document, Target
 
-from apx.admission.orgs import OrgState
+from apx.admission.orgs import OrgState, OrgStore, OrgTerms
 from apx.backends.gcp import names
 from apx.backends.gcp.connection import unavailable
 from apx.backends.gcp.firestore import Listener, Signal, bounded, query_target
 
 
-class FirestoreOrgs:
+class FirestoreOrgs(OrgStore):
     """Each change is one write, kept by Firestore when it returns; the listener tells of it."""
 
     def __init__(self, client: AsyncClient) -> None:
@@ -31,10 +31,16 @@ class FirestoreOrgs:
         return _state(found) if found.exists else None
 
     async def put(self, state: OrgState) -> None:
-        """Let a state hold from now on."""
-        fields = {names.STATE: msgspec.msgpack.encode(state), "at": SERVER_TIMESTAMP}
+        """Let a state hold from now on, its terms aside."""
+        await self._put(state.org, names.STATE, msgspec.msgpack.encode(msgspec.structs.replace(state, terms=None)))
+
+    async def put_terms(self, org: str, terms: OrgTerms) -> None:
+        """Let terms hold from now on."""
+        await self._put(org, names.TERMS, msgspec.msgpack.encode(terms))
+
+    async def _put(self, org: str, field: str, kept: bytes) -> None:
         with unavailable("changing an org"):
-            await self._orgs.document(state.org).set(fields, **bounded())
+            await self._orgs.document(org).set({field: kept, "at": SERVER_TIMESTAMP}, merge=True, **bounded())
 
     async def list_orgs(self) -> list[OrgState]:
         """Return all states, by org."""
@@ -61,4 +67,8 @@ class FirestoreOrgs:
 
 
 def _state(found: DocumentSnapshot[AsyncDocumentReference]) -> OrgState:
-    return msgspec.msgpack.decode(found.get(names.STATE), type=OrgState)
+    kept = found.to_dict() or {}
+    state, terms = kept.get(names.STATE), kept.get(names.TERMS)
+    known = OrgState(org=found.id) if state is None else msgspec.msgpack.decode(state, type=OrgState)
+    given = None if terms is None else msgspec.msgpack.decode(terms, type=OrgTerms)
+    return msgspec.structs.replace(known, terms=given)

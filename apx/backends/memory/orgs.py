@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
-from apx.admission.orgs import OrgState, OrgStore
+import msgspec
+
+from apx.admission.orgs import OrgState, OrgStore, OrgTerms
 
 _LOOK_EVERY_S = 2.0
 
@@ -22,7 +24,15 @@ class MemoryOrgs(OrgStore):
         return self._states.get(org)
 
     async def put(self, state: OrgState) -> None:
-        """Let a state hold from now on."""
+        """Let a state hold from now on, its terms aside."""
+        known = self._states.get(state.org)
+        self._keep(msgspec.structs.replace(state, terms=known.terms if known else None))
+
+    async def put_terms(self, org: str, terms: OrgTerms) -> None:
+        """Let terms hold from now on."""
+        self._keep(msgspec.structs.replace(self._states.get(org, OrgState(org=org)), terms=terms))
+
+    def _keep(self, state: OrgState) -> None:
         self._states[state.org] = state
         for queue in self._listeners:
             queue.put_nowait(state.org)

@@ -7,6 +7,7 @@ import pytest
 
 from apx.admission.admit import Admitted, Call, LiveProduct, Refused, conclude, judge, levels
 from apx.admission.keys import KeyRecord
+from apx.admission.orgs import NO_TERMS
 from apx.admission.routes import Match
 from apx.catalog.model import PlanSpec, PolicyRef, Rate, Route
 from apx.clock import ManualClock
@@ -70,9 +71,10 @@ class Desk:
         judged = judge(self.live, match, caller, whole, self.live.decide)
         if isinstance(judged, Refused):
             return judged
-        [level] = levels(self.live, caller, judged)
+        [level] = levels(self.live, judged, NO_TERMS, 0.0, lambda _: 0.0)
+        assert isinstance(level.rate, Rate)
         taken = self.buckets.take(level.bucket, level.rate, judged.decision.cost)
-        return conclude(self.live, match, caller, judged, Answer(level, taken))
+        return conclude(self.live, judged, Answer(level, taken))
 
 
 def code(answer: Admitted | Refused) -> tuple[int, str] | None:

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from apx.admission.admit import Admitted, Call, LiveProduct, Refused, conclude, judge, levels
 from apx.admission.contract import Held, Seen, contract_of
+from apx.admission.orgs import NO_TERMS
 from apx.admission.routes import Match
-from apx.catalog.model import PolicyRef, Route
+from apx.catalog.model import PolicyRef, Rate, Route
 from apx.clock import ManualClock
 from apx.errors import ReleaseRejected
 from apx.limits.bucket import Buckets
@@ -224,9 +225,10 @@ class Desk:
         judged = judge(self.live, match, caller, self._call(body), self.live.decide, counts=True)
         if isinstance(judged, Refused):
             return judged
-        [level] = levels(self.live, caller, judged)
+        [level] = levels(self.live, judged, NO_TERMS, 0.0, lambda _: 0.0)
+        assert isinstance(level.rate, Rate)
         taken = Buckets(ManualClock()).take(level.bucket, level.rate, judged.decision.cost)
-        return conclude(self.live, match, caller, judged, Answer(level, taken))
+        return conclude(self.live, judged, Answer(level, taken))
 
     def judge(self, body: bytes) -> object:
         return judge(self.live, self._match(), key(), self._call(body), self.policy.decide)

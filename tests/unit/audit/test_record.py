@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from apx.admission.keys import KeyRecord
-from apx.admission.orgs import OrgState, resume, suspend
+from apx.admission.orgs import OrgState, OrgTerms, apply_terms, resume, suspend
 from apx.audit.entry import Change, Entry
 from apx.audit.record import By, RecordedKeys, RecordedOrgs, Recorder
 from apx.audit.store import Mirrored
@@ -94,6 +94,19 @@ async def test_an_org_that_is_a_typing_mistake_is_not_suspended() -> None:
     with pytest.raises(NotFound, match="'amce'"):
         await suspend(orgs, keys, "amce", actor="ann", why="unpaid", clock=ManualClock())
     assert await log.read() == []
+
+
+async def test_new_terms_are_recorded_and_old_ones_are_not_given_again() -> None:
+    log = MemoryAudit()
+    orgs = RecordedOrgs(MemoryOrgs(), Recorder(log, BY))
+    berlin, tokyo = OrgTerms(timezone="Europe/Berlin"), OrgTerms(timezone="Asia/Tokyo")
+    assert [one.changed for one in await apply_terms(orgs, [("acme", berlin), ("globex", tokyo)])] == [True, True]
+    assert [one.changed for one in await apply_terms(orgs, [("acme", berlin), ("globex", berlin)])] == [False, True]
+    assert [(one.action, one.org, one.before, one.after) for one in await log.read()] == [
+        ("org-terms", "acme", "none", '{"timezone":"Europe/Berlin"}'),
+        ("org-terms", "globex", "none", '{"timezone":"Asia/Tokyo"}'),
+        ("org-terms", "globex", '{"timezone":"Asia/Tokyo"}', '{"timezone":"Europe/Berlin"}'),
+    ]
 
 
 def test_a_change_has_no_field_that_was_not_thought_of_here() -> None:

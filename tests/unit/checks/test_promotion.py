@@ -37,12 +37,13 @@ def test_a_merge_is_validated_built_started_and_waited_for() -> None:
     assert [command.split(" --")[0] for command in ran.commands] == [
         "validate",
         "release build",
+        "org apply",
         "rollout start",
         "status",
     ]
 
 
-@pytest.mark.parametrize("failing", ["validate", "release build", "rollout start"])
+@pytest.mark.parametrize("failing", ["validate", "release build", "org apply", "rollout start"])
 @pytest.mark.parametrize("code", [1, 2])
 def test_what_cannot_be_tried_is_an_error_and_ends_it(failing: str, code: int) -> None:
     ran = Ran(failing, code)

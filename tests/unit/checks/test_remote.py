@@ -11,7 +11,7 @@ import pytest
 
 from apx.errors import Conflict, Unavailable
 from checks.promotion import sequence
-from checks.remote import MOST_FAILURES, NOT_PROMOTED, Release, control, main, start, wait, wanted
+from checks.remote import MOST_FAILURES, NOT_PROMOTED, ROOT, Release, apply_terms, control, main, start, wait, wanted
 
 COMMIT = "a" * 40
 ORDERS, EXPORTS = Release("orders", "sha256:new"), Release("exports", "sha256:e")
@@ -51,6 +51,15 @@ def test_what_serves_or_is_about_to_is_not_started() -> None:
         new,
         Release("orders", "sha256:x"),
     ]
+
+
+def test_the_orgs_of_the_tree_get_their_terms_in_one_call(capsys: pytest.CaptureFixture[str]) -> None:
+    api = Api(orgs=[[{"org": "acme", "changed": True}, {"org": "globex", "changed": False}]])
+    apply_terms(api.call, ROOT / "gitops")
+    [(method, path, body)] = api.asked
+    assert (method, path) == ("PUT", "/orgs")
+    assert body["terms"]["globex"]["timezone"] == "Europe/Berlin"
+    assert capsys.readouterr().out == "acme: new terms\n"
 
 
 def test_a_wave_is_started_in_one_call_with_its_commit() -> None:

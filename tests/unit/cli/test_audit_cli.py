@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from apx import bootstrap
+from apx.admission.orgs import OrgTerms
 from apx.audit.entry import Entry
 from apx.bootstrap import Backends
+from apx.catalog.model import Budget
 from tests.unit.cli.ran import Run
 
 
@@ -88,3 +90,26 @@ def test_what_is_no_checkpoint_is_refused(run: Run, store: Backends, tmp_path: P
     (tmp_path / "kept").write_text(text)
     ran = run("audit", "verify", "--checkpoints", str(tmp_path / "kept"))
     assert (ran.code, "not what `apx audit checkpoint` prints" in ran.err) == (1, True)
+
+
+def test_the_orgs_of_a_tree_get_their_terms_once(run: Run, store: Backends) -> None:
+    first = run("org", "apply")
+    assert "globex: none -> {" in first.out
+    assert "Europe/Berlin" in first.out
+    assert run("org", "apply").out == "acme: as it was\nglobex: as it was\ninitech: as it was\n"
+    assert [one["changed"] for one in json.loads(run("org", "apply", "--json").out)] == [False] * 3
+    assert len(asyncio.run(store.audit.read())) == 3
+
+
+def test_a_tree_with_mistakes_gives_no_org_its_terms(run: Run, store: Backends, tmp_path: Path) -> None:
+    assert run("org", "apply", "--gitops", str(tmp_path / "none")).code == 1
+    assert asyncio.run(store.orgs.list_orgs()) == []
+
+
+def test_the_budgets_of_an_org_are_shown(run: Run, store: Backends) -> None:
+    budget = Budget(name="daily", usd=10, per="day")
+    asyncio.run(store.orgs.put_terms("acme", OrgTerms(budgets=(budget,))))
+    assert run("org", "budget", "acme").out.splitlines()[1].split()[:4] == ["daily", "0.00", "10.00", "10.00"]
+    [shown] = json.loads(run("org", "budget", "acme", "--json").out)
+    assert (shown["budget"], shown["left_usd"]) == ("daily", 10.0)
+    assert run("org", "budget", "amce").code == 1

@@ -102,7 +102,7 @@ class Office:
             webhooks=MemoryWebhooks(),
             ended=self.bus.usage.reader("webhooks"),
         )
-        self.orgs, self.audit = backends.orgs, backends.audit
+        self.backends, self.orgs, self.audit, self.limits = backends, backends.orgs, backends.audit, backends.limits
         spans = SpanFile(folder / "spans.jsonl")
         self.usage = Collecting(Collector(self.bus.usage, UsageFiles(folder / "usage")), UsageFiles(folder / "usage"))
         self.operators = Operators(b"o" * 32, clock)
@@ -437,6 +437,39 @@ async def test_only_an_admin_changes_keys(
     answer = await admin.request(method, f"/api/v1{path}", headers=headers, json={})
     assert code(answer) == (403, "role-too-low")
     assert await office.keys.list_keys() == [KEY]
+
+
+TERMS = {"timezone": "Europe/Berlin", "quotas": [{"name": "daily", "per": "day", "requests": 5}]}
+
+
+async def test_terms_are_given_once_and_recorded(office: Office, admin: httpx.AsyncClient) -> None:
+    said = [(await admin.put("/api/v1/orgs", json={"terms": {"acme": TERMS}})).json() for _ in range(2)]
+    assert said == [[{"org": "acme", "changed": changed, "terms": TERMS}] for changed in (True, False)]
+    assert (await admin.get("/api/v1/orgs/acme")).json()["terms"] == TERMS
+    assert [entry.action for entry in await office.audit.read()] == ["org-terms"]
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        {"acme": {"timezone": "Europe/Berlin", "unknown": 1, "rate": {"per_second": 0, "burst": 1}}},
+        {"acme": {"quotas": [{"name": "daily", "per": "week", "requests": 5}]}},
+        {"acme": {"allowlist": ["203.0.113.1/24"]}},
+        {"A": {}},
+        [],
+    ],
+)
+async def test_terms_that_cannot_be_change_nothing(office: Office, admin: httpx.AsyncClient, terms: Any) -> None:
+    answer = await admin.put("/api/v1/orgs", json={"terms": terms})
+    assert answer.status_code in (400, 422)
+    assert await office.orgs.list_orgs() == []
+
+
+async def test_a_viewer_gives_no_terms(office: Office, admin: httpx.AsyncClient) -> None:
+    token = {"authorization": f"Bearer {office.token('viewer')}"}
+    assert (await admin.put("/api/v1/orgs", json={"terms": {"acme": TERMS}}, headers=token)).status_code == 403
+    token = {"authorization": f"Bearer {office.token('operator')}"}
+    assert (await admin.put("/api/v1/orgs", json={"terms": {"acme": TERMS}}, headers=token)).status_code == 200
 
 
 async def test_a_request_is_shown_without_its_body_and_fields(office: Office, admin: httpx.AsyncClient) -> None:

@@ -11,14 +11,15 @@ from apx.backends.memory.limits import MemoryLimits
 from apx.catalog.model import Rate
 from apx.clock import ManualClock
 from apx.errors import Unavailable
-from apx.limits.leases import AWAY_S, LOAN_S, LOCAL_SHARE, Answer, Level, Limiter, WhenAway
-from apx.limits.store import Grant, Want
+from apx.limits.leases import ASK_AGAIN_S, AWAY_S, LOAN_S, LOCAL_SHARE, Answer, Level, Limiter, WhenAway
+from apx.limits.store import Grant, LimitStore, Settle, Spent, Want
+from apx.limits.windows import Window
 
 RATE = Rate(per_second=10, burst=100)
 KEY, ORG = Level("plan", "k:orders:k1", RATE), Level("org", "o:orders:acme", Rate(per_second=10, burst=5))
 
 
-class Store:
+class Store(LimitStore):
     """The store in process, counted; it can be away, or hang."""
 
     def __init__(self, clock: ManualClock) -> None:
@@ -26,6 +27,12 @@ class Store:
         self.away = False
         self.hang: asyncio.Event | None = None
         self._buckets = MemoryLimits(clock)
+
+    async def spent(self, buckets: Sequence[str]) -> list[Spent]:
+        return await self._buckets.spent(buckets)
+
+    async def settle(self, costs: Sequence[Settle]) -> None:
+        await self._buckets.settle(costs)
 
     async def exchange(self, holder: str, wants: Sequence[Want], ttl_s: float) -> list[Grant]:
         self.calls += 1
@@ -215,3 +222,91 @@ async def test_a_loan_in_use_is_renewed_before_it_ends(limiter: Limiter, store: 
             await asyncio.sleep(0.01)
     keeping.cancel()
     await asyncio.gather(keeping, return_exceptions=True)
+
+
+def quota(clock: ManualClock, requests: int = 10, bucket: str = "day") -> Level:
+    return Level("daily", bucket, Window(requests, clock.time() // 1000 * 1000, 1_700_003_600.0), kind="quota")
+
+
+class TestQuota:
+    async def test_it_gives_what_it_has_and_says_when_it_is_whole_again(
+        self, limiter: Limiter, clock: ManualClock
+    ) -> None:
+        assert await allowed(limiter, 20, quota(clock)) == 10
+        clock.advance(600)
+        refused = await take(limiter, quota(clock))
+        assert (refused.level.name, refused.taken.remaining) == ("daily", 0)
+        assert (refused.taken.reset_s, refused.taken.retry_after_s) == (3000, 3000)
+
+    async def test_it_is_told_when_it_has_the_least_left(self, limiter: Limiter, clock: ManualClock) -> None:
+        answer = await take(limiter, KEY, quota(clock))
+        assert (answer.level.name, answer.taken.remaining, answer.taken.reset_s) == ("daily", 9, 3600)
+
+    async def test_a_request_that_costs_more_than_it_all_never_passes(
+        self, limiter: Limiter, clock: ManualClock
+    ) -> None:
+        refused = await take(limiter, quota(clock), cost=11)
+        assert (refused.taken.allowed, refused.taken.retry_after_s) == (False, float("inf"))
+
+    async def test_what_another_router_holds_may_come_back(
+        self, limiter: Limiter, store: Store, clock: ManualClock
+    ) -> None:
+        await store.exchange("another", [Want(bucket="day", rate=quota(clock).rate, used=0, hold=10)], 5.0)
+        assert (await take(limiter, quota(clock))).taken.retry_after_s == ASK_AGAIN_S
+        await store.exchange("another", [Want(bucket="day", rate=quota(clock).rate, used=4, hold=0)], 5.0)
+        clock.advance(ASK_AGAIN_S)
+        assert await allowed(limiter, 10, quota(clock)) == 6
+
+    async def test_a_small_one_is_lent_request_by_request(
+        self, limiter: Limiter, store: Store, clock: ManualClock
+    ) -> None:
+        await allowed(limiter, 3, quota(clock))
+        assert await allowed(Limiter(store, clock), 10, quota(clock)) == 7
+
+    async def test_no_more_than_an_eighth_of_what_is_left_is_lent_ahead(
+        self, limiter: Limiter, store: Store, clock: ManualClock
+    ) -> None:
+        level = quota(clock, 1000)
+        for passed in range(1, 900):
+            assert (await take(limiter, level)).taken.allowed
+            [seen] = await store.exchange("looks", [Want(bucket="day", rate=level.rate, used=0, hold=0)], 1.0)
+            assert 1000 - seen.left <= passed + (1001 - passed) / 7
+
+    async def test_a_busy_one_is_seldom_asked_for(self, limiter: Limiter, store: Store, clock: ManualClock) -> None:
+        assert await allowed(limiter, 5_000, quota(clock, 1_000_000)) == 5_000
+        assert store.calls < 20
+
+    async def test_one_that_is_used_up_is_asked_for_once_a_second(
+        self, limiter: Limiter, store: Store, clock: ManualClock
+    ) -> None:
+        await allowed(limiter, 11, quota(clock))
+        before = store.calls
+        assert await allowed(limiter, 1_000, quota(clock)) == 0
+        assert store.calls == before
+
+    async def test_more_of_it_is_there_at_once_and_what_was_used_stays_used(
+        self, limiter: Limiter, clock: ManualClock
+    ) -> None:
+        await allowed(limiter, 11, quota(clock))
+        assert await allowed(limiter, 20, quota(clock, 15)) == 5
+
+    async def test_an_ended_one_is_forgotten(self, limiter: Limiter, clock: ManualClock) -> None:
+        await take(limiter, quota(clock))
+        keeping = asyncio.create_task(limiter.keep())
+        clock.advance(3600)
+        async with asyncio.timeout(5):
+            while limiter.loans:  # noqa: ASYNC110 -- another task's, no event
+                await asyncio.sleep(0.01)
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
+
+    async def test_alone_a_router_lets_a_share_of_what_was_left_through(
+        self, limiter: Limiter, store: Store, clock: ManualClock
+    ) -> None:
+        await allowed(limiter, 60, quota(clock, 100))
+        clock.advance(LOAN_S)
+        store.away = True
+        left = 100 - (await store.spent(["day"]))[0].used  # what the loan had and nobody used is lost
+        passed = [(await take(limiter, quota(clock, 100), when_away="local")).taken for _ in range(50)]
+        assert sum(taken.allowed for taken in passed) == int(left * LOCAL_SHARE)
+        assert (passed[-1].reset_s, passed[-1].retry_after_s) == (3599, AWAY_S)

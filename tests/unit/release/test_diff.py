@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from apx.catalog.model import Async, Backend, Judge, PlanSpec, PolicyRef, Rate, RolloutSpec, Route
+from apx.catalog.model import Async, Backend, Judge, PlanSpec, PolicyRef, Quota, Rate, RolloutSpec, Route
 from apx.policy.rules import RuleChange
 from apx.release.diff import MOST_DATA_LINES, differences
 from apx.release.digest import blob_of
@@ -14,6 +14,8 @@ from apx.release.model import Release
 from .examples import JWT, manifest, spec
 
 FREE = PlanSpec(title="Free", rate=Rate(per_second=10, burst=20))
+DAILY = Quota(name="daily", per="day", requests=100)
+replace = msgspec.structs.replace
 
 
 def release(*, plans: dict[str, PlanSpec] | None = None, data: bytes = b"{}", wasm: bytes = b"w", **of: Any) -> Release:
@@ -54,6 +56,21 @@ def said(before: Release, after: Release, rules: list[RuleChange] | None = None)
             {},
             {"plans": {"free": PlanSpec(title="Free", rate=Rate(per_second=5, burst=20))}},
             "risks: plan free: rate 10/s burst 20 -> 5/s burst 20",
+        ),
+        (
+            {"plans": {"free": replace(FREE, quotas=(DAILY,))}},
+            {"plans": {"free": replace(FREE, quotas=(replace(DAILY, requests=50),))}},
+            "risks: plan free: quota daily 100 each day of each key -> 50 each day of each key",
+        ),
+        (
+            {"plans": {"free": replace(FREE, quotas=(DAILY,))}},
+            {"plans": {"free": replace(FREE, quotas=(replace(DAILY, requests=500),))}},
+            "changes: plan free: quota daily 100 each day of each key -> 500 each day of each key",
+        ),
+        (
+            {},
+            {"plans": {"free": replace(FREE, org_rate=Rate(per_second=20, burst=20))}},
+            "risks: plan free: org_rate none -> 20/s burst 20",
         ),
         (
             {"plans": {"free": FREE, "pro": FREE}},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from collections.abc import AsyncIterator, Callable, MutableMapping
+from collections.abc import AsyncIterator, Callable, MutableMapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from apx.catalog.model import PlanSpec, Rate, Route
 from apx.clock import ManualClock
 from apx.errors import Unavailable
 from apx.limits.leases import Limiter
+from apx.limits.store import Grant, Want
 from apx.policy.decision import Decision
 from apx.requests.model import Envelope, Progress, Result
 from apx.requests.ports import ProductBounds, Published, Settlement
@@ -98,6 +99,17 @@ class Results(MemoryResults):
         if self.away:
             raise Unavailable("away")
         return await super().wait(request_id, timeout_s)
+
+
+class Limits(MemoryLimits):
+    """The fake, with a way to take it away."""
+
+    away = False
+
+    async def exchange(self, holder: str, wants: Sequence[Want], ttl_s: float) -> list[Grant]:
+        if self.away:
+            raise Unavailable("away")
+        return await super().exchange(holder, wants, ttl_s)
 
 
 class Keys(MemoryKeys):
@@ -200,6 +212,8 @@ class Desk:
         self.blobs = FileBlobs(folder / "blobs")
         self.receipts = Receipts([b"r" * 32], "eu")
         self.identity = Identity(self.keys, self.clock)
+        self.limits = Limits(self.clock)
+        self.limiter = Limiter(self.limits, self.clock)
         self.orgs = MemoryOrgs()
         self.standing = Standing(self.orgs)
         self.policy = Says()
@@ -208,7 +222,7 @@ class Desk:
         self.tally, self.chance, self.arm_tokens = Tally(), 0.0, ArmTokens(b"a" * 32)
         self.router = Router(
             identity=self.identity,
-            limits=Limiter(MemoryLimits(self.clock), self.clock),
+            limits=self.limiter,
             standing=self.standing,
             side_by_side=SideBySide(self.tally, clock=self.clock, chance=lambda: self.chance),
             arm_tokens=self.arm_tokens,

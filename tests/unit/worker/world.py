@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from apx.backends.http.client import HttpBackendClient
+from apx.backends.memory.limits import MemoryLimits
 from apx.catalog.model import Backend, PolicyRef, ProductSpec, Retry, Route
 from apx.clock import Clock, SystemClock
 from apx.errors import NotFound, Unsupported
@@ -109,6 +110,7 @@ class World:
         self.blobs = MemoryBlobs()
         self.spec = spec_for(self.url)
         self.tally = Tally()
+        self.limits = MemoryLimits(SystemClock())
 
     async def terms(self, envelope: Envelope) -> Terms:
         return Terms(spec=self.spec, envelope=envelope)
