@@ -22,6 +22,11 @@ from services.edge.targets import Target, target
 
 CLUSTER = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
 ROUTER = "router"
+"""The router for whoever may stay long: to wait, to follow events, to send a large body."""
+ACCEPTS = "router-accepts"
+"""The same router for what is whole and asks for work at once: bounded, since all of it is under way."""
+ADMISSION = "router-admission"
+"""The same router for the question whether a synchronous request may pass; bounded alike, and apart."""
 _HTTP_NAME = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _TLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
 _HTTP1: dict[str, Any] = {"http_protocol_options": {}}
@@ -60,14 +65,23 @@ def jwks_cluster_name(url: str) -> str:
     return _hashed("jwks", [where.scheme, where.host, where.port])
 
 
-def router_cluster(settings: EdgeSettings) -> dict[str, Any]:
-    """Return the router's cluster: HTTP/1.1 over its Unix socket."""
+def router_clusters(settings: EdgeSettings) -> list[dict[str, Any]]:
+    """Return the router's clusters: HTTP/1.1 over its Unix socket, each with a bound of its own."""
+    work = settings.edge_router_requests
+    return [
+        _router(ROUTER, settings, _breakers(settings.edge_max_connections * 2)),
+        # Half as many again may wait for a connection: a burst that comes at once opens them all at once.
+        *(_router(name, settings, _breakers(work, pending=max(1, work // 2))) for name in (ACCEPTS, ADMISSION)),
+    ]
+
+
+def _router(name: str, settings: EdgeSettings, breakers: dict[str, Any]) -> dict[str, Any]:
     return {
-        "name": ROUTER,
+        "name": name,
         "type": "STATIC",
         "connect_timeout": "0.250s",
-        "load_assignment": _assignment(ROUTER, [{"pipe": {"path": str(settings.router_path)}}]),
-        "circuit_breakers": _breakers(settings.edge_max_connections * 2),
+        "load_assignment": _assignment(name, [{"pipe": {"path": str(settings.router_path)}}]),
+        "circuit_breakers": breakers,
         "typed_extension_protocol_options": _protocol(_HTTP1),
     }
 
@@ -139,8 +153,9 @@ def _assignment(name: str, places: list[dict[str, Any]]) -> dict[str, Any]:
     return {"cluster_name": name, "endpoints": [{"lb_endpoints": endpoints}] if endpoints else []}
 
 
-def _breakers(most: int) -> dict[str, Any]:
-    limits = {"max_connections": most, "max_pending_requests": most, "max_requests": most, "max_retries": 3}
+def _breakers(most: int, *, pending: int | None = None) -> dict[str, Any]:
+    waiting = most if pending is None else pending
+    limits = {"max_connections": most, "max_pending_requests": waiting, "max_requests": most, "max_retries": 3}
     return {"thresholds": [limits]}
 
 
