@@ -67,21 +67,19 @@ def jwks_cluster_name(url: str) -> str:
 
 def router_clusters(settings: EdgeSettings) -> list[dict[str, Any]]:
     """Return the router's clusters: HTTP/1.1 over its Unix socket, each with a bound of its own."""
-    work = settings.edge_router_requests
-    return [
-        _router(ROUTER, settings, _breakers(settings.edge_max_connections * 2)),
-        # Half as many again may wait for a connection: a burst that comes at once opens them all at once.
-        *(_router(name, settings, _breakers(work, pending=max(1, work // 2))) for name in (ACCEPTS, ADMISSION)),
-    ]
+    bounds = {ROUTER: settings.edge_max_connections * 2} | dict.fromkeys(
+        (ACCEPTS, ADMISSION), settings.edge_router_requests
+    )
+    return [_router(name, most, settings) for name, most in bounds.items()]
 
 
-def _router(name: str, settings: EdgeSettings, breakers: dict[str, Any]) -> dict[str, Any]:
+def _router(name: str, most: int, settings: EdgeSettings) -> dict[str, Any]:
     return {
         "name": name,
         "type": "STATIC",
         "connect_timeout": "0.250s",
         "load_assignment": _assignment(name, [{"pipe": {"path": str(settings.router_path)}}]),
-        "circuit_breakers": breakers,
+        "circuit_breakers": _breakers(most),
         "typed_extension_protocol_options": _protocol(_HTTP1),
     }
 
@@ -153,9 +151,8 @@ def _assignment(name: str, places: list[dict[str, Any]]) -> dict[str, Any]:
     return {"cluster_name": name, "endpoints": [{"lb_endpoints": endpoints}] if endpoints else []}
 
 
-def _breakers(most: int, *, pending: int | None = None) -> dict[str, Any]:
-    waiting = most if pending is None else pending
-    limits = {"max_connections": most, "max_pending_requests": waiting, "max_requests": most, "max_retries": 3}
+def _breakers(most: int) -> dict[str, Any]:
+    limits = {"max_connections": most, "max_pending_requests": most, "max_requests": most, "max_retries": 3}
     return {"thresholds": [limits]}
 
 

@@ -128,6 +128,28 @@ def test_whoever_prefers_to_wait_has_the_time_for_it_everywhere(path: str) -> No
         assert [route["match"].get("path_separated_prefix") for route in waits] == ["/letters", None]
 
 
+@pytest.mark.parametrize("path", ["/metrics", "/letters"])
+def test_only_what_is_small_whole_and_waits_for_nothing_takes_a_bounded_place(path: str) -> None:
+    routes = _tree(render(_mixed(), SETTINGS))[path]["action"]["typed_config"]["routes"]
+    waits, small, rest = [one for one in routes if one.get("name") == "router"][:3]
+    assert [one["route"]["cluster"] for one in (waits, small, rest)] == ["router", "router-accepts", "router"]
+    assert small["match"]["headers"] == [
+        {"name": "content-length", "range_match": {"start": 0, "end": SETTINGS.edge_small_body_bytes + 1}}
+    ]
+    assert _most(small) == SETTINGS.edge_small_body_bytes
+    assert (_most(waits), _most(rest)) == (None, None)
+
+
+def test_the_bounded_places_are_as_many_as_the_settings_say_and_others_have_their_own() -> None:
+    settings = SETTINGS.model_copy(update={"edge_router_requests": 20})
+    clusters = render((), settings).bootstrap["static_resources"]["clusters"]
+    bounds = {one["name"]: one["circuit_breakers"]["thresholds"][0] for one in clusters}
+    for name in ("router-accepts", "router-admission"):
+        assert (bounds[name]["max_requests"], bounds[name]["max_pending_requests"]) == (20, 20)
+    assert bounds["router"]["max_requests"] == 2 * settings.edge_max_connections
+    assert ext_authz(settings)["http_service"]["server_uri"]["cluster"] == "router-admission"
+
+
 def test_the_filters_of_some_products_are_off_for_the_others() -> None:
     manager = render((), SETTINGS).listeners[0]["filter_chains"][0]["filters"][0]["typed_config"]
     off = [one["name"] for one in manager["http_filters"] if one.get("disabled")]
