@@ -109,8 +109,9 @@ class Shedder:
         """Measure the waits of this event loop, until cancelled."""
         while True:
             await asyncio.sleep(_ASK_S)
+            await asyncio.sleep(0)  # a timer runs before the sockets are looked at: go on after that, ahead of the rest
             asked = self._clock.monotonic()
-            await asyncio.sleep(0)  # behind all that is ready now
+            await asyncio.sleep(0)  # behind all that is ready now, and one look at the sockets
             self.waited(self._clock.monotonic() - asked)
 
     def waited(self, seconds: float) -> None:
@@ -123,7 +124,7 @@ class Shedder:
             self._since, self._peak = now, self.busy
 
     def _adjust(self, wait_s: float) -> None:
-        if wait_s > self._late_s:
+        if wait_s > self._late_s and self._peak >= self._least:  # with less under way it is not what makes it late
             under_way = min(self._limit, float(self._peak))
             self._limit = max(float(self._least), under_way * max(_MOST_FALL, self._late_s / wait_s))
         else:

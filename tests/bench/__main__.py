@@ -21,6 +21,7 @@ from tests.bench import (
     judge,
     latency,
     limits,
+    overload,
     replay,
     split,
     startup,
@@ -64,6 +65,7 @@ GROUPS: dict[str, Group] = {
     "replay": replay,
     "synth": synth,
     "limits": limits,
+    "overload": overload,
 }
 TOOLS = frozenset({"APX_OPA", "APX_ENVOY", "APX_VALKEY_SERVER"})
 """Which binaries to use: all that may come from the settings of whoever runs this."""

@@ -2,7 +2,8 @@
 
 `closed_loop` sends on a connection as soon as it is answered. `open_loop` sends at fixed moments whatever comes back;
 a request that has to wait for a free connection is timed from the moment at which it was due, so that a server that
-stalls is not asked less while it does (Gil Tene's "coordinated omission").
+stalls is not asked less while it does (Gil Tene's "coordinated omission"). A `port` is one of 127.0.0.1, or a Unix
+socket.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import socket
 import time
 from collections import Counter, deque
 from collections.abc import Sequence
+from pathlib import Path
 
 import msgspec
 
@@ -31,17 +33,34 @@ class Times(msgspec.Struct, frozen=True):
     failed: int
     statuses: dict[int, int] = {}
     """Answers by status; 0 where the connection broke."""
+    seconds: float = 0.0
+    """From when the first of them was due to when the last was answered."""
+
+    @property
+    def rate(self) -> float:
+        """Return successes a second."""
+        return len(self.latencies) / self.seconds if self.seconds else 0.0
 
     def percentile_ms(self, percent: float) -> float:
         return percentile(self.latencies, percent) * 1e3 if self.latencies else 0.0
 
 
+def _connect(at: int | Path) -> socket.socket:
+    if isinstance(at, Path):
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(_GIVE_UP_S)
+        connection.connect(str(at))
+        return connection
+    connection = socket.create_connection(("127.0.0.1", at), timeout=_GIVE_UP_S)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return connection
+
+
 class _Connection:
     """A connection with at most one request under way."""
 
-    def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=_GIVE_UP_S)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    def __init__(self, at: int | Path) -> None:
+        self.socket = _connect(at)
         self.due = 0.0
         self._got = b""
 
@@ -65,22 +84,32 @@ class _Connection:
         return int(self._got[9:12]) if len(self._got) >= end + 4 + int(length[1]) else None
 
 
-def closed_loop(port: int, requests: Sequence[bytes], *, connections: int, seconds: float) -> Times:
+def closed_loop(port: int | Path, requests: Sequence[bytes], *, connections: int, seconds: float) -> Times:
     """Keep every connection busy for some time."""
-    return _run(port, requests, connections, seconds, None)
+    return _run(port, requests, connections, seconds, rate=None)
 
 
-def open_loop(port: int, requests: Sequence[bytes], *, connections: int, seconds: float, rate: float) -> Times:
-    """Send `rate` requests a second, evenly spaced."""
-    return _run(port, requests, connections, seconds, rate)
+def open_loop(
+    port: int | Path, requests: Sequence[bytes], *, connections: int, seconds: float, rate: float, settle_s: float = 0.0
+) -> Times:
+    """Send `rate` requests a second, evenly spaced; those of the first `settle_s` seconds are not counted."""
+    return _run(port, requests, connections, seconds, rate=rate, settle_s=settle_s)
 
 
-def _run(port: int, requests: Sequence[bytes], connections: int, seconds: float, rate: float | None) -> Times:
+def _run(
+    port: int | Path,
+    requests: Sequence[bytes],
+    connections: int,
+    seconds: float,
+    *,
+    rate: float | None,
+    settle_s: float = 0.0,
+) -> Times:
     free = deque(_Connection(port) for _ in range(connections))
     everyone = list(free)
     gc.disable()  # its pauses would be ours, not the server's
     try:
-        return _Loop(free, requests, seconds, rate).run()
+        return _Loop(free, requests, seconds, rate, settle_s).run()
     finally:
         gc.enable()
         for connection in everyone:
@@ -88,7 +117,14 @@ def _run(port: int, requests: Sequence[bytes], connections: int, seconds: float,
 
 
 class _Loop:
-    def __init__(self, free: deque[_Connection], requests: Sequence[bytes], seconds: float, rate: float | None) -> None:
+    def __init__(
+        self,
+        free: deque[_Connection],
+        requests: Sequence[bytes],
+        seconds: float,
+        rate: float | None,
+        settle_s: float,
+    ) -> None:
         self._free = free
         self._requests = requests
         self._gap = 1.0 / rate if rate else 0.0
@@ -98,6 +134,7 @@ class _Loop:
             self._selector.register(connection.socket, selectors.EVENT_READ, connection)
         self._start = time.perf_counter()
         self._end = self._start + seconds
+        self._counts_from = self._last = self._start + settle_s
         self._sent = 0
         self._failed = 0
         self._latencies: list[float] = []
@@ -112,7 +149,9 @@ class _Loop:
             self._read(1.0 if wait is None else wait)
         self._selector.close()
         self._latencies.sort()
-        return Times(self._latencies, self._failed + len(self._busy), dict(self._statuses))
+        return Times(
+            self._latencies, self._failed + len(self._busy), dict(self._statuses), self._last - self._counts_from
+        )
 
     def _send_due(self, now: float) -> float | None:
         """Send what is due; return the seconds until the next, or None when all is sent."""
@@ -141,13 +180,18 @@ class _Loop:
                 self._drop(connection)
                 continue
             self._busy.discard(connection)
-            self._statuses[status] += 1
             if status:
                 self._free.append(connection)
-            if status in _SUCCESSES:
-                self._latencies.append(time.perf_counter() - connection.due)
-            else:
-                self._failed += 1
+            if connection.due >= self._counts_from:
+                self._count(status, connection.due)
+
+    def _count(self, status: int, due: float) -> None:
+        self._last = time.perf_counter()
+        self._statuses[status] += 1
+        if status in _SUCCESSES:
+            self._latencies.append(self._last - due)
+        else:
+            self._failed += 1
 
     def _drop(self, connection: _Connection) -> None:
         if connection in self._free:

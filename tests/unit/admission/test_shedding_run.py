@@ -15,7 +15,7 @@ from apx.admission.shedding import Shedder
 from apx.clock import ManualClock
 from tests.bench.row import percentile
 
-ADMIT_S, ANSWER_S, REFUSE_S, ROUND_S = 130e-6, 55e-6, 20e-6, 10e-6
+ADMIT_S, ANSWER_S, REFUSE_S, ROUND_S = 130e-6, 55e-6, 27e-6, 10e-6
 SYNC_S, WRITE_S = 1.5e-3, 25e-6
 EDGE_S = 1e-3
 """The way through the edge, there and back."""
@@ -32,7 +32,7 @@ class Loop:
 
     def __init__(self, rate: float, shares: dict[int, int], *, sheds: bool = True, clients: int = 0) -> None:
         self.clock, self.random = ManualClock(), Random(1)  # noqa: S311 -- the same load each time
-        least, most = (32, 256) if sheds else (10**9, 10**9)
+        least, most = (32, 128) if sheds else (10**9, 10**9)
         self.shedder = Shedder(self.clock, least=least, most=most, late_s=0.002, chance=self.random.random)
         self.shedder.rank(shares)
         self._rate, self._shares = rate, shares
