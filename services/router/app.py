@@ -50,12 +50,12 @@ from services.router.caller import (
     find_caller,
     refused_here,
 )
-from services.router.door import Door
+from services.router.door import ADMIT, Door
 from services.router.exchange import Exchange
 from services.router.requests_api import OrgSuspended, RequestsApi
 from services.router.work import Work, priority_of, waits
 
-_ADMIT = "/-/admit"
+_ADMIT = ADMIT.decode()
 _REQUESTS = "/v1/requests/"
 _ACCEPTED = Progress(state="accepted")
 _STARTING = Refused(

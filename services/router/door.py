@@ -12,6 +12,7 @@ not know goes on to where keys are checked.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -23,11 +24,13 @@ from apx.admission.shedding import Shedder
 from apx.clock import Clock
 from apx.telemetry import logs, metrics
 from services.router import replies
-from services.router.asgi import HeaderList, Reply, encode
+from services.router.asgi import HeaderList, encode
 
 REMEMBERED_S = 5.0
 _MOST = 10_000
 _KEY_FIELDS = (b"x-api-key", b"authorization")
+ADMIT = b"/-/admit"
+_PLACE = "the-request-id"
 
 
 class _Known(msgspec.Struct, frozen=True):
@@ -53,12 +56,7 @@ class Door:
     def refuse(self, product: str, priority: int) -> Refused:
         """Return the refusal of one request, counted."""
         metrics.SHED.inc(product, str(priority))
-        return Refused(
-            status=503,
-            code="overloaded",
-            detail="There is more to do than this router can. Plans of higher priority go first.",
-            retry_after_s=self.shedder.retry_after_s(),
-        )
+        return _refusal(self.shedder.retry_after_s())
 
     def remember(self, headers: Any, base_path: str, product: str, caller: KeyRecord, priority: int) -> None:
         """Turn requests like this one away at the door, for a few seconds."""
@@ -75,8 +73,9 @@ class Door:
         """Remember nobody: what is live has changed."""
         self._known.clear()
 
-    def turned_away(self, url: bytes, method: str, headers: HeaderList) -> Reply | None:
-        """Return the answer to a request that there is no room for, as far as that is known here."""
+    def turned_away(self, url: bytes, method: str, headers: HeaderList) -> bytes | None:
+        """Return the whole answer to a request that there is no room for, as far as that is known here."""
+        url = url.removeprefix(ADMIT)  # the edge's question about a synchronous request
         known = self._find(url, headers)
         if known is None or self.shedder.has_room(known.priority):
             return None
@@ -86,7 +85,7 @@ class Door:
         metrics.RESPONSES.inc(known.product, "5xx")
         if self._log_requests:
             logs.canonical("request", **_line(known, request_id, method, url, refused))
-        return replies.refused(refused, request_id)
+        return _Form.of(refused).filled(request_id)
 
     def _find(self, url: bytes, headers: HeaderList) -> _Known | None:
         for name, value in headers:
@@ -107,10 +106,10 @@ def protocol_of(door: Door) -> type[HttpToolsProtocol]:
             shedder = door.shedder
             before: RequestResponseCycle | None = self.cycle
             if shedder.pressed() and (before is None or before.response_complete):
-                reply = door.turned_away(self.url, self.parser.get_method().decode("ascii"), self.headers)
-                if reply is not None:
+                answer = door.turned_away(self.url, self.parser.get_method().decode("ascii"), self.headers)
+                if answer is not None:
                     self.turned_away = True
-                    self.transport.write(wire(reply))
+                    self.transport.write(answer)
                     return
             shedder.arrive()
             self.loop.call_soon(shedder.begin)  # just before the task that the next line makes
@@ -129,11 +128,37 @@ def protocol_of(door: Door) -> type[HttpToolsProtocol]:
     return Protocol
 
 
-def wire(reply: Reply) -> bytes:
-    """Return a whole answer as HTTP/1.1."""
-    fields = b"".join(b"%b: %b\r\n" % field for field in encode(reply.headers))
-    head = b"HTTP/1.1 %d Service Unavailable\r\n%bcontent-length: %d\r\n\r\n" % (reply.status, fields, len(reply.body))
-    return head + reply.body
+@lru_cache(maxsize=16)
+def _refusal(retry_after_s: int) -> Refused:
+    return Refused(
+        status=503,
+        code="overloaded",
+        detail="There is more to do than this router can. Plans of higher priority go first.",
+        retry_after_s=retry_after_s,
+    )
+
+
+class _Form(msgspec.Struct, frozen=True):
+    """A refusal as HTTP/1.1, but for the request's id."""
+
+    head: bytes
+    before: bytes
+    after: bytes
+
+    @staticmethod
+    @lru_cache(maxsize=16)
+    def of(refused: Refused) -> _Form:
+        """Write a refusal."""
+        reply = replies.refused(refused, _PLACE)
+        fields = b"".join(b"%b: %b\r\n" % field for field in encode(reply.headers))
+        before, _, after = reply.body.partition(_PLACE.encode())
+        return _Form(b"HTTP/1.1 503 Service Unavailable\r\n" + fields, before, after)
+
+    def filled(self, request_id: str) -> bytes:
+        """Return the whole answer."""
+        named = msgspec.json.encode(request_id)[1:-1]
+        length = len(self.before) + len(named) + len(self.after)
+        return b"%bcontent-length: %d\r\n\r\n%b%b%b" % (self.head, length, self.before, named, self.after)
 
 
 def _is_under(url: bytes, base_path: bytes) -> bool:

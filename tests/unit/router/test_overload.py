@@ -22,6 +22,9 @@ from tests.unit.router.desk import Desk
 FREE, ENTERPRISE = 0, 10
 
 
+PATHS = {"accept": "/orders?a=1", "question of the edge": "/-/admit/files/a"}
+
+
 @pytest.fixture
 async def busy(desk: Desk) -> Desk:
     """A router with two plans of `orders`, in which there is no room left for the lower one."""
@@ -168,8 +171,8 @@ class Wire(asyncio.Transport):
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.got += bytes(data)
 
-    def send(self, key: str, path: str = "/orders?a=1", body: bytes = b"{}") -> None:
-        head = f"POST {path} HTTP/1.1\r\nhost: a\r\nx-request-id: r-1\r\nx-api-key: {key}\r\n"
+    def send(self, key: str, path: str = "/orders?a=1", *, body: bytes = b"{}", name: str = "r-1") -> None:
+        head = f"POST {path} HTTP/1.1\r\nhost: a\r\nx-request-id: {name}\r\nx-api-key: {key}\r\n"
         self._protocol.data_received(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
 
     async def answer(self, key: str, path: str = "/orders?a=1") -> tuple[int, Any]:
@@ -191,10 +194,10 @@ class Wire(asyncio.Transport):
         raise AssertionError("the edge's connections stay")
 
 
-def at_once(wire: Wire, key: str) -> bool:
+def at_once(wire: Wire, key: str, path: str = PATHS["accept"]) -> bool:
     """Tell whether a request is answered before anything else has run."""
     wire.got = b""
-    wire.send(key)
+    wire.send(key, path)
     return bool(wire.got)
 
 
@@ -206,27 +209,39 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     return written
 
 
+@pytest.mark.parametrize("kind", PATHS)
 async def test_the_door_writes_the_line_that_would_have_been_written_inside(
-    busy: Desk, lines: list[dict[str, Any]]
+    busy: Desk, lines: list[dict[str, Any]], kind: str
 ) -> None:
     wire = Wire(busy)
-    await wire.answer(busy.key)
-    assert at_once(wire, busy.key)
+    await wire.answer(busy.key, PATHS[kind])
+    assert at_once(wire, busy.key, PATHS[kind])
     inside, door = ({**line, "duration_ms": 0, "release": ""} for line in lines)
     assert door == inside
-    assert (door["code"], door["org"], door["path"]) == ("overloaded", "acme", "/orders")
+    path = {"accept": "/orders", "question of the edge": "/files/a"}[kind]
+    assert (door["code"], door["org"], door["path"]) == ("overloaded", "acme", path)
 
 
-async def test_who_was_turned_away_inside_is_turned_away_at_the_door_and_told_the_same(busy: Desk) -> None:
+@pytest.mark.parametrize("kind", PATHS)
+async def test_who_was_turned_away_inside_is_turned_away_at_the_door_and_told_the_same(busy: Desk, kind: str) -> None:
     wire = Wire(busy)
-    status, inside = await wire.answer(busy.key)
-    assert at_once(wire, busy.key)
+    status, inside = await wire.answer(busy.key, PATHS[kind])
+    assert at_once(wire, busy.key, PATHS[kind])
     assert wire.got.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
     assert (status, json.loads(wire.got.partition(b"\r\n\r\n")[2])) == (503, inside)
     assert b"\r\nretry-after: 1\r\n" in wire.got
     assert b"\r\ncontent-type: application/problem+json\r\n" in wire.got
     assert inside["request_id"] == "r-1"
     assert busy.shedder.busy == 75, "what was filled, and nothing more"
+
+
+async def test_the_name_of_a_request_is_told_as_it_is_whatever_is_in_it(busy: Desk) -> None:
+    wire = Wire(busy)
+    await wire.answer(busy.key)
+    wire.send(busy.key, name='a"b\\')
+    head, _, body = wire.got.rpartition(b"\r\n\r\n")
+    assert json.loads(body)["request_id"] == 'a"b\\'
+    assert head.endswith(b"content-length: %d" % len(body))
 
 
 async def test_the_connection_goes_on_after_a_refusal_at_the_door(busy: Desk) -> None:
