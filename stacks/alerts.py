@@ -129,6 +129,18 @@ PROCESSES = (
         runbook="the-event-loop-is-late",
     ),
     Alert(
+        name="sheds",
+        title="Requests are turned away",
+        means="Routers have more to do than they can: the plans of lowest priority get 503 first.",
+        query=(
+            "sum by (location) (rate(apx_shed_total[5m]))"
+            " / on (location) sum by (location) (rate(apx_responses_total[5m])) > 0.01"
+        ),
+        for_s=600,
+        severity="ERROR",
+        runbook="requests-are-turned-away",
+    ),
+    Alert(
         name="policies-fail",
         title="A policy does not work",
         means="A policy traps, runs too long or answers with nothing: each such request is denied.",

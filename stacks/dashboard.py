@@ -109,6 +109,14 @@ SECTIONS: dict[str, tuple[Chart, ...]] = {
         Chart("Backends answer within (p99)", (_slowest("apx_backend_duration_seconds", "product"),), "s"),
         Chart("Event loops are late by", (_most("apx_event_loop_lag_seconds", "job"),), "s"),
         Chart("Connections held", (_sum("apx_streams_open", "kind"),)),
+        Chart("Turned away", (_rate("apx_shed_total", "product", "priority"),), "1/s"),
+        Chart(
+            "Work, and its limit",
+            (
+                _most("apx_work_under_way_requests", "location", name="under way"),
+                Line("min by (location) (apx_work_limit_requests)", ("location",), "limit"),
+            ),
+        ),
     ),
     "Lanes": (
         Chart("Wait or run", (_most("apx_lanes_waiting_requests", "product"),)),

@@ -135,6 +135,19 @@ LIMIT_STORE_FAILURES = Counter(
     registry=REGISTRY,
 )
 
+SHED = Counter(
+    "apx_shed_total",
+    "Requests that were turned away because there was too much work; 101 is who collects a result.",
+    (PRODUCT, Label("priority")),
+    registry=REGISTRY,
+)
+WORK_UNDER_WAY = Gauge(
+    "apx_work_under_way_requests", "Requests that this router works on; who waits is none.", registry=REGISTRY
+)
+WORK_LIMIT = Gauge(
+    "apx_work_limit_requests", "How many it takes on at once, of the plan with the highest priority.", registry=REGISTRY
+)
+
 # -- accepting and answering -------------------------------------------------------------------------------------------
 
 ACCEPTS = Counter(

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from services.edge.clusters import ADMISSION
 from services.edge.patterns import none_of
 from services.edge.settings import EdgeSettings
 
@@ -56,7 +57,7 @@ def ext_authz(settings: EdgeSettings, *, anew: bool = False) -> dict[str, Any]:
         "stat_prefix": "admit",
         "allowed_headers": {"patterns": [_regex(none_of(NOT_ASKED))]},
         "http_service": {
-            "server_uri": {"uri": "http://router", "cluster": "router", "timeout": timeout},
+            "server_uri": {"uri": "http://router", "cluster": ADMISSION, "timeout": timeout},
             "path_prefix": ADMIT_PREFIX,
             "authorization_response": {
                 "allowed_upstream_headers": {

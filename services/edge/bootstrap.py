@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.edge.clusters import otlp_cluster, router_cluster
+from services.edge.clusters import otlp_cluster, router_clusters
 from services.edge.listener import from_file
 from services.edge.settings import EdgeSettings
 
@@ -29,7 +29,7 @@ def bootstrap(settings: EdgeSettings) -> dict[str, Any]:
 
 def static_clusters(settings: EdgeSettings) -> list[dict[str, Any]]:
     """Return the clusters that are there whatever is released."""
-    return [router_cluster(settings), *([otlp_cluster(settings)] if settings.otlp_endpoint else [])]
+    return [*router_clusters(settings), *([otlp_cluster(settings)] if settings.otlp_endpoint else [])]
 
 
 def process(settings: EdgeSettings) -> dict[str, Any]:

@@ -22,6 +22,11 @@ from services.edge.targets import Target, target
 
 CLUSTER = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
 ROUTER = "router"
+"""The router for whoever may stay long: to wait, to follow events, to send a large body."""
+ACCEPTS = "router-accepts"
+"""The same router for what is whole and asks for work at once: bounded, since all of it is under way."""
+ADMISSION = "router-admission"
+"""The same router for the question whether a synchronous request may pass; bounded alike, and apart."""
 _HTTP_NAME = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _TLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
 _HTTP1: dict[str, Any] = {"http_protocol_options": {}}
@@ -60,14 +65,21 @@ def jwks_cluster_name(url: str) -> str:
     return _hashed("jwks", [where.scheme, where.host, where.port])
 
 
-def router_cluster(settings: EdgeSettings) -> dict[str, Any]:
-    """Return the router's cluster: HTTP/1.1 over its Unix socket."""
+def router_clusters(settings: EdgeSettings) -> list[dict[str, Any]]:
+    """Return the router's clusters: HTTP/1.1 over its Unix socket, each with a bound of its own."""
+    bounds = {ROUTER: settings.edge_max_connections * 2} | dict.fromkeys(
+        (ACCEPTS, ADMISSION), settings.edge_router_requests
+    )
+    return [_router(name, most, settings) for name, most in bounds.items()]
+
+
+def _router(name: str, most: int, settings: EdgeSettings) -> dict[str, Any]:
     return {
-        "name": ROUTER,
+        "name": name,
         "type": "STATIC",
         "connect_timeout": "0.250s",
-        "load_assignment": _assignment(ROUTER, [{"pipe": {"path": str(settings.router_path)}}]),
-        "circuit_breakers": _breakers(settings.edge_max_connections * 2),
+        "load_assignment": _assignment(name, [{"pipe": {"path": str(settings.router_path)}}]),
+        "circuit_breakers": _breakers(most),
         "typed_extension_protocol_options": _protocol(_HTTP1),
     }
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from services.edge.clusters import ACCEPTS
+
 CEL = "type.googleapis.com/envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter"
 _OPERATORS = '[{"command":"REQ","param":"X-REQUEST-ID","max_length":64},{"command":"RESP","param":"X-REQUEST-ID"}]'
 REQUEST_ID = f'%COALESCE({{"operators":{_OPERATORS}}})%'
@@ -39,6 +41,7 @@ def local_replies() -> dict[str, Any]:
             # Envoy answers a wrong audience with 403: for the caller each bad token is the same 401.
             _mapper(_details('response.code_details.startsWith("jwt_authn_access_denied")'), status=401),
             _mapper(_details('response.code_details.startsWith("absolute_path_rejected")'), status=400),
+            _overloaded(),
             # Envoy's word for an unknown Transfer-Encoding: nobody here can read the body.
             _mapper(_status(501), status=400),
             *(_mapper(_status(status), status=status) for status in PROBLEMS if status != _DEFAULT),
@@ -65,6 +68,16 @@ def _mapper(when: dict[str, Any], *, status: int | None = None, body: str | None
     return mapper
 
 
+def _overloaded() -> dict[str, Any]:
+    """Answer what a bound of the router's clusters refused (`clusters.py`); a backend's own bound is `unavailable`."""
+    overflow = 'response.code_details == "upstream_reset_before_response_started{overflow}"'
+    mapper = {"filter": _details(f"{overflow} && xds.cluster_name == '{ACCEPTS}'")}
+    problem = _problem(503, code="overloaded", title="There is more to do than this service can. Try again shortly.")
+    # The tenth of a second at which the request came: 0 to 9 s, so that not all come back together.
+    again = _set("retry-after", "%START_TIME(%1f)%")
+    return {**mapper, "status_code": 503, "body_format_override": problem, "headers_to_add": [_NAMED, again]}
+
+
 def _set(name: str, value: str) -> dict[str, Any]:
     return {"header": {"key": name, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
 
@@ -73,14 +86,14 @@ _NAMED = {"header": {"key": "x-request-id", "value": "%UNIQUE_ID%"}, "append_act
 """Replaced by the request's own, where it has one."""
 
 
-def _problem(status: int, *, literal: bool = True) -> dict[str, Any]:
-    code, title = PROBLEMS[status]
+def _problem(status: int, *, literal: bool = True, code: str = "", title: str = "") -> dict[str, Any]:
+    usual_code, usual_title = PROBLEMS[status]
     return {
         "json_format": {
             "type": "about:blank",
-            "title": title,
+            "title": title or usual_title,
             "status": status if literal else "%RESPONSE_CODE%",
-            "code": code,
+            "code": code or usual_code,
             "request_id": REQUEST_ID,
         },
         "content_type": "application/problem+json",

@@ -16,7 +16,7 @@ from services.edge.targets import target
 
 _TYPE = "type.googleapis.com/"
 _ON = {"@type": _TYPE + "envoy.config.route.v3.FilterConfig", "config": {}}
-_BUFFER = _TYPE + "envoy.extensions.filters.http.buffer.v3.BufferPerRoute"
+BUFFER = _TYPE + "envoy.extensions.filters.http.buffer.v3.BufferPerRoute"
 _JWT = _TYPE + "envoy.extensions.filters.http.jwt_authn.v3.PerRouteConfig"
 _MOST = 2**63 - 1
 
@@ -91,7 +91,7 @@ def proxied(
     filters: Json = {EXT_AUTHZ_FILTER: _ON, **jwt_of(manifest)}
     if not streaming:
         most = most or (route.max_body_bytes if route else settings.edge_max_body_bytes)
-        filters[BUFFER_FILTER] = {"@type": _BUFFER, "buffer": {"max_request_bytes": most}}
+        filters[BUFFER_FILTER] = {"@type": BUFFER, "buffer": {"max_request_bytes": most}}
     return {
         "match": match,
         "name": manifest.product,

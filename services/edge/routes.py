@@ -9,6 +9,8 @@ trie of base paths (the cost does not grow with the number of products)
     ├─ a product with JWT    → the token, then as above or the router
     └─ no match              → router (asynchronous products; it answers 404 for what it does not know)
 
+The router has a bounded cluster for what it works on at once, and another for who may stay (`clusters.py`).
+
 Whatever goes to a backend has admission switched on in the same place where its cluster is named (`proxied.py`). A
 product with two releases has routes for both, of which admission chooses (`side_by_side.py`).
 """
@@ -18,11 +20,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from services.edge.clusters import ROUTER
+from services.edge.admission import BUFFER_FILTER
+from services.edge.clusters import ACCEPTS, ROUTER
 from services.edge.matchers import header, regex, route_list, rule, single
 from services.edge.pairs import Pair
 from services.edge.patterns import CANONICAL_TARGET, COMPACT_JWS, JWS_WITH_CRIT, ONE_HOST
-from services.edge.proxied import answer, jwt_of, sync_routes, too_large
+from services.edge.proxied import BUFFER, answer, jwt_of, sync_routes, too_large
 from services.edge.settings import EdgeSettings
 from services.edge.side_by_side import side_by_side
 
@@ -98,19 +101,30 @@ def _default(settings: EdgeSettings) -> list[Json]:
 
 
 def _to_router(match: Json, settings: EdgeSettings, filters: Json | None = None) -> list[Json]:
-    """Return the routes of what the router answers: one for callers that are ready to wait, one for the others."""
-    waits = {**match, "headers": [_present("prefer")]}
+    """Return the routes of what the router answers: for callers that are ready to wait, for small bodies, for the rest.
+
+    A small body is held back until it is whole, so that a slow sender takes up none of the bounded places.
+    """
+    small = settings.edge_small_body_bytes
+    length = {"name": "content-length", "range_match": {"start": 0, "end": small + 1}}
+    whole = {BUFFER_FILTER: {"@type": BUFFER, "buffer": {"max_request_bytes": small}}, **(filters or {})}
+    timeout_s = settings.edge_router_timeout_s
     return [
-        _router_route(waits, timeout_s=settings.edge_wait_timeout_s, filters=filters),
-        _router_route(match, timeout_s=settings.edge_router_timeout_s, filters=filters),
+        _router_route(_with(match, _present("prefer")), timeout_s=settings.edge_wait_timeout_s, filters=filters),
+        _router_route(_with(match, length), timeout_s=timeout_s, filters=whole, cluster=ACCEPTS),
+        _router_route(match, timeout_s=timeout_s, filters=filters),
     ]
 
 
-def _router_route(match: Json, *, timeout_s: float, filters: Json | None = None) -> Json:
-    route: Json = {"match": match, "name": ROUTER, "route": {"cluster": ROUTER, "timeout": f"{timeout_s:.3f}s"}}
+def _router_route(match: Json, *, timeout_s: float, filters: Json | None = None, cluster: str = ROUTER) -> Json:
+    route: Json = {"match": match, "name": ROUTER, "route": {"cluster": cluster, "timeout": f"{timeout_s:.3f}s"}}
     if filters:
         route["typed_per_filter_config"] = filters
     return route
+
+
+def _with(match: Json, header: Json) -> Json:
+    return {**match, "headers": [*match.get("headers", []), header]}
 
 
 def _everything(status: int) -> Json:

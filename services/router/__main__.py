@@ -9,22 +9,26 @@ import random
 import signal
 import sys
 from collections.abc import Coroutine
+from typing import Literal
 
 import uvicorn
 
 from apx import bootstrap
 from apx.admission.admit import LiveProduct
 from apx.admission.identity import Identity
+from apx.admission.shedding import Shedder
 from apx.admission.side_by_side import SideBySide
 from apx.admission.standing import Standing
+from apx.clock import Clock
 from apx.errors import ApxError
 from apx.limits.leases import Limiter
 from apx.rollout.counts import Tally
 from apx.rollout.follow import Follower
-from apx.telemetry import logs, tracing
+from apx.telemetry import logs, metrics, tracing
 from apx.telemetry.endpoint import health
 from services.router.accept import Acceptor
 from services.router.app import Router
+from services.router.door import Door, protocol_of
 from services.router.requests_api import RequestsApi
 from services.router.settings import RouterSettings
 
@@ -63,6 +67,7 @@ async def serve(settings: RouterSettings) -> None:
         identity, standing = Identity(backends.keys, clock), Standing(backends.orgs)
         tally, recorder = Tally(), bootstrap.recorder(settings)
         receipts, limits = bootstrap.receipts(settings, settings.region), Limiter(backends.limits, clock)
+        door = Door(_shedder(settings, clock), clock, log_requests=settings.log_requests)
         follower: Follower[LiveProduct] = bootstrap.follower(
             settings, backends.rollouts, "router", bootstrap.live_product(settings, recorder.record), LiveProduct.close
         )
@@ -82,6 +87,7 @@ async def serve(settings: RouterSettings) -> None:
                 clock=clock,
                 longest_wait_s=settings.max_wait_s,
             ),
+            door=door,
             ready=lambda: bool(follower.serving),
             clock=clock,
             longest_wait_s=settings.max_wait_s,
@@ -89,15 +95,30 @@ async def serve(settings: RouterSettings) -> None:
         )
         with health(settings.router_port, lambda: bool(follower.serving), host=settings.router_host):
             await _run(
-                uvicorn.Server(_config(router, settings)),
+                uvicorn.Server(_config(router, settings, protocol_of(door))),
                 identity.follow(),
                 limits.keep(),
                 standing.follow(),
+                door.shedder.watch(),
                 _serve_live(follower, router),
                 bootstrap.count_writer(backends, "router", tally).run(),
                 recorder.run(),
             )
         await limits.aclose()
+
+
+def _shedder(settings: RouterSettings, clock: Clock) -> Shedder:
+    """Return what bounds the work of this process, and let its metrics be read."""
+    shedder = Shedder(
+        clock,
+        least=min(settings.router_least_work, settings.router_most_work),
+        most=settings.router_most_work,
+        late_s=settings.router_late_s,
+        chance=random.random,
+    )
+    metrics.WORK_LIMIT.read(lambda: shedder.limit)
+    metrics.WORK_UNDER_WAY.read(lambda: shedder.busy)
+    return shedder
 
 
 async def _run(server: uvicorn.Server, *beside: Coroutine[None, None, None]) -> None:
@@ -122,12 +143,14 @@ async def _serve_live(follower: Follower[LiveProduct], router: Router) -> None:
             gc.set_threshold(_GC_EVERY, 20, 50)
 
 
-def _config(router: Router, settings: RouterSettings) -> uvicorn.Config:
+def _config(
+    router: Router, settings: RouterSettings, http: type[asyncio.Protocol] | Literal["httptools"] = "httptools"
+) -> uvicorn.Config:
     settings.socket.parent.mkdir(parents=True, exist_ok=True)
     return uvicorn.Config(
         router,
         uds=str(settings.socket),
-        http="httptools",
+        http=http,
         ws="none",
         lifespan="off",
         access_log=False,

@@ -10,6 +10,7 @@ import structlog
 from apx.admission.admit import Admitted, Call, LiveProduct, Refused, conclude, judge, levels
 from apx.admission.identity import Identity
 from apx.admission.keys import KeyRecord
+from apx.admission.shedding import COLLECTING
 from apx.admission.side_by_side import Case, SideBySide
 from apx.admission.standing import Standing
 from apx.catalog.model import Mode
@@ -50,10 +51,12 @@ from services.router.caller import (
     find_caller,
     refused_here,
 )
+from services.router.door import ADMIT, Door
 from services.router.exchange import Exchange
 from services.router.requests_api import OrgSuspended, RequestsApi
+from services.router.work import Work, priority_of, waits
 
-_ADMIT = "/-/admit"
+_ADMIT = ADMIT.decode()
 _REQUESTS = "/v1/requests/"
 _ACCEPTED = Progress(state="accepted")
 _STARTING = Refused(
@@ -78,6 +81,7 @@ class Router:
         arm_tokens: ArmTokens,
         acceptor: Acceptor,
         requests: RequestsApi,
+        door: Door,
         ready: Callable[[], bool],
         clock: Clock,
         longest_wait_s: float,
@@ -90,6 +94,8 @@ class Router:
         self._arm_tokens = arm_tokens
         self._acceptor = acceptor
         self._requests = requests
+        self._door = door
+        self._shedder = door.shedder
         self._ready = ready
         self._clock = clock
         self._longest_wait_s = longest_wait_s
@@ -100,6 +106,8 @@ class Router:
         """Serve these products from now on; requests under way keep the release that admitted them."""
         self._requests.serve(serving)
         self._targets = Targets(serving.values())
+        self._shedder.rank(plan.priority for arms in serving.values() for plan in arms.stable.plans.values())
+        self._door.forget()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one ASGI connection."""
@@ -139,33 +147,59 @@ class Router:
         if self._targets is None:
             return await exchange.reply(send, replies.refused(_STARTING, exchange.request_id))
         if path.startswith(_REQUESTS):
-            return await self._requests.handle(exchange, path, receive, send)
+            return await self._collect(exchange, path, receive, send)
         if path.startswith(_ADMIT):
             return await exchange.reply(
                 send, await self._admit_sync(exchange, path.removeprefix(_ADMIT), self._targets)
             )
-        admitted = await self._admitted(exchange, path, receive, self._targets)
-        if isinstance(admitted, Refused):
-            return await exchange.reply(send, replies.refused(admitted, exchange.request_id))
-        return await self._accept(exchange, *admitted, receive, send)
+        done = await self._accept(exchange, path, receive, self._targets)
+        if isinstance(done, Refused):
+            return await exchange.reply(send, replies.refused(done, exchange.request_id))
+        return await self._confirm(exchange, *done, receive, send)
 
-    async def _admitted(
+    async def _collect(self, exchange: Exchange, path: str, receive: Receive, send: Send) -> None:
+        """Answer for an accepted request. It is work until the answer begins; who waits is none."""
+        if waits(path, exchange.headers):
+            if not self._shedder.has_room(COLLECTING):
+                return await exchange.reply(send, self._turned_away(exchange))
+            return await self._requests.handle(exchange, path, receive, send)
+        if not self._shedder.enter(COLLECTING):
+            return await exchange.reply(send, self._turned_away(exchange))
+        with Work(self._shedder) as work:
+            await self._requests.handle(exchange, path, receive, work.until_sent(send))
+        return None
+
+    def _turned_away(self, exchange: Exchange) -> Reply:
+        return replies.refused(self._door.refuse("", COLLECTING), exchange.request_id)
+
+    async def _accept(
         self, exchange: Exchange, path: str, receive: Receive, targets: Targets
-    ) -> Refused | tuple[Admitted, AcceptedCall]:
+    ) -> Refused | tuple[Admitted, Accepted]:
         found = self._found(exchange, path, targets, "async")
         if isinstance(found, Refused):
             return found
         arrival = await self._arrival(exchange, found)
         if isinstance(arrival, Refused):  # the body of a stranger is never read
             return arrival
+        priority = priority_of(arrival.caller, found.product)
+        if not self._shedder.has_room(priority):
+            return self._shed(exchange, found.product, priority)
         try:
             body = await read_body(receive, exchange.headers, found.longest_body)
         except BodyTooLarge:
             return Refused(status=413, code="body-too-large", detail="The body is larger than this route allows.")
-        admitted = await self._judge(exchange, arrival, found.product, body)
+        if not self._shedder.enter(priority):  # counted from here on only: a body may be a long time coming
+            return self._shed(exchange, found.product, priority)
+        with Work(self._shedder):
+            return await self._publish(exchange, arrival, found.product, body)
+
+    async def _publish(
+        self, exchange: Exchange, arrival: Arrival, stable: LiveProduct, body: bytes
+    ) -> Refused | tuple[Admitted, Accepted]:
+        admitted = await self._judge(exchange, arrival, stable, body)
         if isinstance(admitted, Refused):
             return admitted
-        return admitted, AcceptedCall(
+        call = AcceptedCall(
             path=arrival.path,
             method=exchange.method,
             query=exchange.query,
@@ -173,6 +207,17 @@ class Router:
             body=body,
             traceparent=child(exchange.traceparent),
         )
+        accepted = await self._acceptor.accept(admitted, call)
+        if admitted.budgets and (isinstance(accepted, Refused) or accepted.duplicate):
+            self._limits.give_back(admitted.budgets, (admitted.decision.cost_usd or 0.0) * MICRO)
+        return accepted if isinstance(accepted, Refused) else (admitted, accepted)
+
+    def _shed(self, exchange: Exchange, product: LiveProduct, priority: int) -> Refused:
+        if exchange.caller is not None:
+            self._door.remember(exchange.headers, product.spec.base_path, product.name, exchange.caller, priority)
+        refused = self._door.refuse(product.name, priority)
+        self._tell(exchange, refused)
+        return refused
 
     def _found(self, exchange: Exchange, path: str, targets: Targets, mode: Mode) -> Target | Fork | Refused:
         found = targets.find(exchange.method, path)
@@ -253,16 +298,11 @@ class Router:
         metrics.ADMISSIONS.inc(exchange.product, outcome, code)
         metrics.ADMISSION_DURATION.observe(self._clock.monotonic() - exchange.started, outcome)
 
-    async def _accept(
-        self, exchange: Exchange, admitted: Admitted, call: AcceptedCall, receive: Receive, send: Send
+    async def _confirm(
+        self, exchange: Exchange, admitted: Admitted, accepted: Accepted, receive: Receive, send: Send
     ) -> None:
-        accepted = await self._acceptor.accept(admitted, call)
-        if admitted.budgets and (isinstance(accepted, Refused) or accepted.duplicate):
-            self._limits.give_back(admitted.budgets, (admitted.decision.cost_usd or 0.0) * MICRO)
+        """Answer for what was accepted just now, or for its result, where the client waits for it."""
         limits = replies.limit_fields(admitted.limit)
-        if isinstance(accepted, Refused):
-            reply = replies.refused(accepted, exchange.request_id)
-            return await exchange.reply(send, reply)
         exchange.operation_id = accepted.id
         metrics.ACCEPT_DURATION.observe(self._clock.monotonic() - exchange.started, exchange.product)
         wish = prefer.parse(exchange.headers.get("prefer"), self._longest_wait_s)
@@ -305,7 +345,11 @@ class Router:
         arrival = await self._arrival(exchange, found)
         if isinstance(arrival, Refused):
             return replies.refused(arrival, exchange.request_id)
-        admitted = await self._judge(exchange, arrival, found.product, b"")
+        priority = priority_of(arrival.caller, found.product)
+        if not self._shedder.enter(priority):
+            return replies.refused(self._shed(exchange, found.product, priority), exchange.request_id)
+        with Work(self._shedder):
+            admitted = await self._judge(exchange, arrival, found.product, b"")
         if isinstance(admitted, Refused):
             return replies.refused(admitted, exchange.request_id)
         fields = (

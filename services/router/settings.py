@@ -23,6 +23,13 @@ class RouterSettings(Settings):
     """Longest `Prefer: wait`."""
     drain_s: float = Field(default=10.0, ge=0)
     """How long requests under way may take after SIGTERM."""
+    router_most_work: int = Field(default=128, ge=1)
+    """Requests that may be worked on at once; a plan of lower priority has its share of it. Below what the edge sends
+    at once (`APX_EDGE_ROUTER_REQUESTS`), so that priorities decide before the edge does."""
+    router_least_work: int = Field(default=32, ge=1)
+    """How far a late event loop lowers that."""
+    router_late_s: float = Field(default=0.002, gt=0)
+    """How long what is ready may wait for the event loop, as a standing state."""
     log_requests: bool = True
     """One canonical line per request."""
 

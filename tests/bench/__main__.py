@@ -22,6 +22,7 @@ from tests.bench import (
     keys,
     latency,
     limits,
+    overload,
     replay,
     split,
     startup,
@@ -66,6 +67,7 @@ GROUPS: dict[str, Group] = {
     "synth": synth,
     "limits": limits,
     "keys": keys,
+    "overload": overload,
 }
 TOOLS = frozenset({"APX_OPA", "APX_ENVOY", "APX_VALKEY_SERVER"})
 """Which binaries to use: all that may come from the settings of whoever runs this."""

@@ -28,6 +28,8 @@ BENCH_PYTHON = REPOSITORY / ".venv-bench" / "bin" / "python"
 """Where the peers live, so that their requirements never move ours."""
 START_S = 30.0
 STOP_S = 5.0
+UNBOUNDED = dict.fromkeys(("APX_ROUTER_MOST_WORK", "APX_ROUTER_LEAST_WORK", "APX_EDGE_ROUTER_REQUESTS"), "1000000")
+"""Settings of a platform without shedding."""
 
 
 class NotMeasured(Exception):
@@ -62,15 +64,20 @@ class Bench:
         without: Sequence[str] = (),
         parts: Parts | None = None,
         start_s: float | None = None,
+        env: Mapping[str, str] = UNBOUNDED,
     ) -> Platform:
-        """Start a platform of its own, less the processes `without`; it ends with this bench."""
+        """Start a platform of its own, less the processes `without`; it ends with this bench.
+
+        It turns nobody away, unless `env` says otherwise: a load that keeps every connection busy is more than there
+        is room for.
+        """
 
         def processes(settings: LocalSettings) -> list[Process]:
             return [_patient(one, start_s) for one in table.processes(settings) if one.name not in without]
 
         self.say(f"starting a platform ({name})")
         changed = msgspec.structs.replace(parts or Parts(), processes=processes)
-        started = Platform.start(isolated(self.folder / name, gitops=gitops), parts=changed)
+        started = Platform.start(isolated(self.folder / name, gitops=gitops), parts=changed, env=env)
         self._stack.callback(started.stop)
         return started
 

@@ -99,6 +99,8 @@ class FakeRouter(Fake):
         if not request.path.startswith("/-/admit"):
             if key == "slow":
                 await asyncio.sleep(5)
+            if key == "held":
+                await self._held.wait()
             return web.json_response({"by": "router"}, status=202, headers={"x-from": "router"})
         if key == "slow":
             await asyncio.sleep(5)

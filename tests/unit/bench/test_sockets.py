@@ -75,7 +75,19 @@ def test_a_closed_loop_keeps_asking(server: Server) -> None:
 def test_an_answer_that_is_no_success_is_a_failure(server: Server) -> None:
     server.answer = b"HTTP/1.1 429 Too Many\r\ncontent-length: 0\r\n\r\n"
     times = sockets.open_loop(server.port, [GET], connections=8, seconds=0.02, rate=200)
-    assert (times.latencies, times.failed) == ([], 4)
+    assert (times.latencies, times.failed, times.statuses) == ([], 4, {429: 4})
+
+
+def test_a_connection_that_was_refused_an_answer_asks_again(server: Server) -> None:
+    server.answer = b"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n"
+    times = sockets.open_loop(server.port, [GET], connections=1, seconds=0.1, rate=200)
+    assert times.statuses == {503: 20}
+
+
+def test_what_was_due_while_it_settled_is_not_counted(server: Server) -> None:
+    times = sockets.open_loop(server.port, [GET], connections=8, seconds=0.4, rate=200, settle_s=0.2)
+    assert len(times.latencies) == 40
+    assert times.rate == pytest.approx(200, rel=0.3)
 
 
 def test_what_is_sent_is_http() -> None:

@@ -70,7 +70,8 @@ def test_nothing_released_leaves_the_router_and_what_is_nobodys() -> None:
     rendered = render((), SETTINGS)
     assert set(_tree(rendered)) == {"/-/", "/metrics", "/v1/requests"}
     assert rendered.clusters == []
-    assert [one["name"] for one in rendered.bootstrap["static_resources"]["clusters"]] == ["router"]
+    static = rendered.bootstrap["static_resources"]["clusters"]
+    assert [one["name"] for one in static] == ["router", "router-accepts", "router-admission"]
 
 
 def test_asynchronous_products_cost_the_edge_nothing() -> None:
@@ -125,6 +126,28 @@ def test_whoever_prefers_to_wait_has_the_time_for_it_everywhere(path: str) -> No
     assert {route["route"]["timeout"] for route in waits} == {f"{SETTINGS.edge_wait_timeout_s:.3f}s"}
     if path == "/letters":
         assert [route["match"].get("path_separated_prefix") for route in waits] == ["/letters", None]
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/letters"])
+def test_only_what_is_small_whole_and_waits_for_nothing_takes_a_bounded_place(path: str) -> None:
+    routes = _tree(render(_mixed(), SETTINGS))[path]["action"]["typed_config"]["routes"]
+    waits, small, rest = [one for one in routes if one.get("name") == "router"][:3]
+    assert [one["route"]["cluster"] for one in (waits, small, rest)] == ["router", "router-accepts", "router"]
+    assert small["match"]["headers"] == [
+        {"name": "content-length", "range_match": {"start": 0, "end": SETTINGS.edge_small_body_bytes + 1}}
+    ]
+    assert _most(small) == SETTINGS.edge_small_body_bytes
+    assert (_most(waits), _most(rest)) == (None, None)
+
+
+def test_the_bounded_places_are_as_many_as_the_settings_say_and_others_have_their_own() -> None:
+    settings = SETTINGS.model_copy(update={"edge_router_requests": 20})
+    clusters = render((), settings).bootstrap["static_resources"]["clusters"]
+    bounds = {one["name"]: one["circuit_breakers"]["thresholds"][0] for one in clusters}
+    for name in ("router-accepts", "router-admission"):
+        assert (bounds[name]["max_requests"], bounds[name]["max_pending_requests"]) == (20, 20)
+    assert bounds["router"]["max_requests"] == 2 * settings.edge_max_connections
+    assert ext_authz(settings)["http_service"]["server_uri"]["cluster"] == "router-admission"
 
 
 def test_the_filters_of_some_products_are_off_for_the_others() -> None:
@@ -260,7 +283,11 @@ def _two(**candidate: Any) -> tuple[Manifest, Manifest]:
 
 
 def _to(routes: list[dict[str, Any]]) -> set[str]:
-    return {one["route"]["cluster"] for one in routes if one.get("route", {}).get("cluster", "router") != "router"}
+    return {one["route"]["cluster"] for one in routes if _leads_to_a_backend(one)}
+
+
+def _leads_to_a_backend(route: dict[str, Any]) -> bool:
+    return str(route.get("route", {}).get("cluster", "router")).partition("-")[0] != "router"
 
 
 def test_only_what_the_router_has_admitted_to_the_candidate_leads_to_its_backend() -> None:
@@ -272,7 +299,7 @@ def test_only_what_the_router_has_admitted_to_the_candidate_leads_to_its_backend
         "asked": {backend_cluster_names(stable)[0]},
     }
     for route in (one for routes in found.values() for one in routes):
-        if route.get("route", {}).get("cluster", "router") != "router":
+        if _leads_to_a_backend(route):
             assert EXT_AUTHZ_ANEW in route["typed_per_filter_config"]
             assert "x-apx-release" in route["request_headers_to_remove"]
 

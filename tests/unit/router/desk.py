@@ -15,6 +15,7 @@ import msgspec
 from apx.admission.admit import LiveProduct
 from apx.admission.identity import Identity
 from apx.admission.keys import KeyRecord, mint, sha256_of
+from apx.admission.shedding import Shedder
 from apx.admission.side_by_side import SideBySide
 from apx.admission.standing import Standing
 from apx.backends.files.blobs import FileBlobs
@@ -38,6 +39,7 @@ from apx.rollout.counts import Tally
 from apx.rollout.testers import ArmTokens
 from services.router.accept import Acceptor
 from services.router.app import Router
+from services.router.door import Door
 from services.router.requests_api import RequestsApi
 from tests.unit.release.examples import release, spec
 
@@ -220,7 +222,10 @@ class Desk:
         self.products: dict[str, LiveProduct] = {}
         self.is_ready = True
         self.tally, self.chance, self.arm_tokens = Tally(), 0.0, ArmTokens(b"a" * 32)
+        self.shedder = Shedder(self.clock, least=2, most=100, late_s=0.005, chance=lambda: self.chance)
+        self.door = Door(self.shedder, self.clock, log_requests=True)
         self.router = Router(
+            door=self.door,
             identity=self.identity,
             limits=self.limiter,
             standing=self.standing,

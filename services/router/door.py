@@ -1,0 +1,182 @@
+"""The door: while there is too much work, whom it knows to turn away goes before anything is done for them.
+
+    bytes ─► httptools ─► door ─► ASGI task ─► route ─► key ─► room? ─► body, policy, limits, publish ─► 202
+                           │                                    │
+                           └ 503, known from last time          └ 503, and remembered
+
+A refusal must cost much less than an answer: at twice what a router can do, one that costs half as much leaves no time
+for anybody who is let in. In ASGI it costs about that; here it is the reading of the header and one write.
+Only who was turned away inside is remembered, for a few seconds: the door never lets anybody in, and a key that it does
+not know goes on to where keys are checked.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from apx.admission.admit import Refused
+from apx.admission.keys import KeyRecord
+from apx.admission.shedding import Shedder
+from apx.clock import Clock
+from apx.telemetry import logs, metrics
+from services.router import replies
+from services.router.asgi import HeaderList, encode
+
+REMEMBERED_S = 5.0
+_MOST = 10_000
+_KEY_FIELDS = (b"x-api-key", b"authorization")
+ADMIT = b"/-/admit"
+_PLACE = "the-request-id"
+
+
+class _Known(msgspec.Struct, frozen=True):
+    """Whom the door turns away under a base path."""
+
+    base_path: bytes
+    product: str
+    caller: KeyRecord
+    priority: int
+    until: float
+
+
+class Door:
+    """Turns away by priority, says so in metrics and log, and remembers whom."""
+
+    def __init__(self, shedder: Shedder, clock: Clock, *, log_requests: bool) -> None:
+        self.shedder = shedder
+        self._clock = clock
+        self._log_requests = log_requests
+        self._known: dict[int, _Known] = {}
+        """By the hash of the field that the key stands in: no key is kept."""
+
+    def refuse(self, product: str, priority: int) -> Refused:
+        """Return the refusal of one request, counted."""
+        metrics.SHED.inc(product, str(priority))
+        return _refusal(self.shedder.retry_after_s())
+
+    def remember(self, headers: Any, base_path: str, product: str, caller: KeyRecord, priority: int) -> None:
+        """Turn requests like this one away at the door, for a few seconds."""
+        if len(self._known) >= _MOST:
+            self._known.clear()
+        until = self._clock.monotonic() + REMEMBERED_S
+        known = _Known(base_path.encode(), product, caller, priority, until)
+        for field in _KEY_FIELDS:
+            value = headers.get(field.decode())
+            if value is not None:
+                self._known[hash(value.encode("latin-1"))] = known
+
+    def forget(self) -> None:
+        """Remember nobody: what is live has changed."""
+        self._known.clear()
+
+    def turned_away(self, url: bytes, method: str, headers: HeaderList) -> bytes | None:
+        """Return the whole answer to a request that there is no room for, as far as that is known here."""
+        url = url.removeprefix(ADMIT)  # the edge's question about a synchronous request
+        known = self._find(url, headers)
+        if known is None or self.shedder.has_room(known.priority):
+            return None
+        request_id = next((value for name, value in headers if name == b"x-request-id"), b"")[:64].decode("latin-1")
+        refused = self.refuse(known.product, known.priority)
+        metrics.ADMISSIONS.inc(known.product, "refused", refused.code)
+        metrics.RESPONSES.inc(known.product, "5xx")
+        if self._log_requests:
+            logs.canonical("request", **_line(known, request_id, method, url, refused))
+        return _Form.of(refused).filled(request_id)
+
+    def _find(self, url: bytes, headers: HeaderList) -> _Known | None:
+        for name, value in headers:
+            if name in _KEY_FIELDS:
+                known = self._known.get(hash(value))
+                if known is not None and _is_under(url, known.base_path) and known.until > self._clock.monotonic():
+                    return known
+        return None
+
+
+def protocol_of(door: Door) -> type[HttpToolsProtocol]:
+    """Return uvicorn's protocol with the door in it."""
+
+    class Protocol(HttpToolsProtocol):
+        turned_away = False
+
+        def on_headers_complete(self) -> None:
+            shedder = door.shedder
+            before: RequestResponseCycle | None = self.cycle
+            if shedder.pressed() and (before is None or before.response_complete):
+                answer = door.turned_away(self.url, self.parser.get_method().decode("ascii"), self.headers)
+                if answer is not None:
+                    self.turned_away = True
+                    self.transport.write(answer)
+                    return
+            shedder.arrive()
+            self.loop.call_soon(shedder.begin)  # just before the task that the next line makes
+            super().on_headers_complete()
+
+        def on_body(self, body: bytes) -> None:
+            if not self.turned_away:
+                super().on_body(body)
+
+        def on_message_complete(self) -> None:
+            if self.turned_away:
+                self.turned_away = False
+            else:
+                super().on_message_complete()
+
+    return Protocol
+
+
+@lru_cache(maxsize=16)
+def _refusal(retry_after_s: int) -> Refused:
+    return Refused(
+        status=503,
+        code="overloaded",
+        detail="There is more to do than this router can. Plans of higher priority go first.",
+        retry_after_s=retry_after_s,
+    )
+
+
+class _Form(msgspec.Struct, frozen=True):
+    """A refusal as HTTP/1.1, but for the request's id."""
+
+    head: bytes
+    before: bytes
+    after: bytes
+
+    @staticmethod
+    @lru_cache(maxsize=16)
+    def of(refused: Refused) -> _Form:
+        """Write a refusal."""
+        reply = replies.refused(refused, _PLACE)
+        fields = b"".join(b"%b: %b\r\n" % field for field in encode(reply.headers))
+        before, _, after = reply.body.partition(_PLACE.encode())
+        return _Form(b"HTTP/1.1 503 Service Unavailable\r\n" + fields, before, after)
+
+    def filled(self, request_id: str) -> bytes:
+        """Return the whole answer."""
+        named = msgspec.json.encode(request_id)[1:-1]
+        length = len(self.before) + len(named) + len(self.after)
+        return b"%bcontent-length: %d\r\n\r\n%b%b%b" % (self.head, length, self.before, named, self.after)
+
+
+def _is_under(url: bytes, base_path: bytes) -> bool:
+    return url.startswith(base_path) and url[len(base_path) : len(base_path) + 1] in (b"", b"/", b"?")
+
+
+def _line(known: _Known, request_id: str, method: str, url: bytes, refused: Refused) -> dict[str, Any]:
+    return {
+        "request_id": request_id,
+        "operation": "",
+        "method": method,
+        "path": url.partition(b"?")[0].decode("latin-1"),
+        "product": known.product,
+        "release": "",
+        "org": known.caller.org,
+        "key": known.caller.id,
+        "status": refused.status,
+        "code": refused.code,
+        "duration_ms": 0.0,
+        "trace_id": "",
+    }

@@ -1,0 +1,294 @@
+"""Too much work: who is turned away, how, and what is no work."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+import uvicorn
+from uvicorn.server import ServerState
+
+from apx.admission.admit import LiveProduct
+from apx.admission.shedding import COLLECTING
+from apx.catalog.model import PlanSpec, Rate
+from apx.errors import Unavailable
+from apx.telemetry import metrics
+from services.router.door import REMEMBERED_S, protocol_of
+from tests.unit.release.examples import release, spec
+from tests.unit.router.desk import Desk
+
+FREE, ENTERPRISE = 0, 10
+
+
+PATHS = {"accept": "/orders?a=1", "question of the edge": "/-/admit/files/a"}
+
+
+@pytest.fixture
+async def busy(desk: Desk) -> Desk:
+    """A router with two plans of `orders`, in which there is no room left for the lower one."""
+    rate = Rate(per_second=1000, burst=1000)
+    plans = {
+        "free": PlanSpec(title="Free", rate=rate, priority=FREE),
+        "enterprise": PlanSpec(title="Enterprise", rate=rate, priority=ENTERPRISE),
+    }
+    desk.products["orders"] = LiveProduct(release("orders", spec(), plans), desk.policy)
+    desk.serve_products()
+    fill(desk, FREE)
+    return desk
+
+
+def fill(desk: Desk, priority: int) -> None:
+    while desk.shedder.enter(priority):
+        pass
+
+
+def empty(desk: Desk) -> None:
+    while desk.shedder.busy:
+        desk.shedder.leave()
+
+
+async def test_who_is_turned_away_is_told_so_and_when_to_come_back(busy: Desk) -> None:
+    busy.chance = 0.5
+    before = metrics.SHED.value("orders", "0"), metrics.ADMISSIONS.value("orders", "refused", "overloaded")
+    answer = await busy.post()
+    assert (answer.status, answer.code, answer.headers["retry-after"]) == (503, "overloaded", "3")
+    assert answer.json["request_id"] == "the-request-id"
+    assert not busy.bus.published
+    after = metrics.SHED.value("orders", "0"), metrics.ADMISSIONS.value("orders", "refused", "overloaded")
+    assert after == (before[0] + 1, before[1] + 1)
+
+
+async def test_a_higher_plan_is_let_in_when_the_lower_one_is_not(busy: Desk) -> None:
+    key = await busy.give("globex", plans={"orders": "enterprise"})
+    assert (await busy.ask("POST", "/orders", {"x-api-key": key}, body=b"{}")).status == 202
+    fill(busy, ENTERPRISE)
+    assert (await busy.ask("POST", "/orders", {"x-api-key": key}, body=b"{}")).status == 503
+
+
+async def test_when_the_work_is_done_all_are_let_in_again(busy: Desk) -> None:
+    assert (await busy.post()).status == 503
+    empty(busy)
+    assert (await busy.post()).status == 202
+
+
+async def test_the_body_of_who_is_turned_away_is_not_read_and_its_policy_not_asked(busy: Desk) -> None:
+    async def receive() -> Any:
+        raise AssertionError("nobody wants the body")
+
+    assert (await busy.ask("POST", "/orders", receive=receive)).status == 503
+    assert not busy.policy.shown
+
+
+async def test_a_stranger_is_told_so_and_not_that_there_is_much_to_do(busy: Desk) -> None:
+    assert (await busy.ask("POST", "/orders", {"x-api-key": "wrong"}, body=b"{}")).status == 401
+
+
+async def test_admission_of_a_synchronous_request_is_work_too(busy: Desk) -> None:
+    assert (await busy.ask("GET", "/-/admit/files/a")).code == "overloaded"
+    empty(busy)
+    assert (await busy.ask("GET", "/-/admit/files/a")).status == 200
+    assert busy.shedder.busy == 0
+
+
+async def test_health_is_told_whatever_there_is_to_do(busy: Desk) -> None:
+    fill(busy, COLLECTING)
+    for path in ("/healthz", "/readyz"):
+        assert (await busy.ask("GET", path, {})).status == 200
+
+
+@pytest.mark.parametrize(("path", "prefer"), [("", ""), ("/result", ""), ("/result", "wait=1")])
+async def test_who_collects_is_turned_away_last(desk: Desk, path: str, prefer: str) -> None:
+    request = await desk.accepted()
+    await desk.finish()
+    headers = {**desk.headers, **({"prefer": prefer} if prefer else {})}
+    fill(desk, FREE)
+    assert (await desk.post()).status == 503
+    assert (await desk.ask("GET", f"/v1/requests/{request}{path}", headers)).status == 200
+    fill(desk, COLLECTING)
+    assert (await desk.ask("GET", f"/v1/requests/{request}{path}", headers)).code == "overloaded"
+
+
+async def test_who_waits_for_a_result_or_for_events_is_no_work(desk: Desk) -> None:
+    request = await desk.accepted()
+    wait = {**desk.headers, "prefer": "wait=30"}
+    waiting = [
+        asyncio.create_task(desk.ask("POST", "/orders", wait, body=b"{}")),
+        asyncio.create_task(desk.ask("GET", f"/v1/requests/{request}/result", wait)),
+        asyncio.create_task(desk.ask("GET", f"/v1/requests/{request}/events")),
+    ]
+    async with asyncio.timeout(5):
+        while len(desk.bus.published) < 2 or metrics.STREAMS_OPEN.value("sse") < 1:  # noqa: ASYNC110 -- a number
+            await asyncio.sleep(0)
+    assert desk.shedder.busy == 0
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def test_a_client_that_is_slow_to_read_or_to_send_is_no_work(desk: Desk) -> None:
+    request = await desk.accepted()
+    await desk.finish()
+    seen: list[int] = []
+    path = f"/v1/requests/{request}/result"
+    await desk.ask("GET", path, on_piece=lambda _: seen.append(desk.shedder.busy))
+    assert set(seen) == {0}
+
+    async def receive() -> Any:
+        seen.append(desk.shedder.busy)
+        return {"type": "http.request", "body": b"{}"}
+
+    assert (await desk.ask("POST", "/orders", receive=receive)).status == 202
+    assert set(seen) == {0}
+
+
+async def test_whatever_becomes_of_a_request_its_work_ends(desk: Desk) -> None:
+    desk.policy.crash = True
+    assert (await desk.post()).status == 500
+    desk.policy.crash, desk.bus.away = False, True
+    assert (await desk.post()).status == Unavailable.status
+    desk.results.away = True
+    request = str(desk.receipts.mint("acme", "orders", desk.products["orders"].digest, 0, lambda n: b"0" * n))
+    assert (await desk.ask("GET", f"/v1/requests/{request}")).status == Unavailable.status
+    assert desk.shedder.busy == 0
+
+
+class Wire(asyncio.Transport):
+    """The edge's end of one connection."""
+
+    def __init__(self, desk: Desk) -> None:
+        super().__init__()
+        self.got = b""
+        config = uvicorn.Config(
+            desk.router, http=protocol_of(desk.door), ws="none", lifespan="off", log_config=None, access_log=False
+        )
+        config.load()
+        kind: Any = config.http_protocol_class
+        self._protocol: asyncio.Protocol = kind(config=config, server_state=ServerState(), app_state={})
+        self._protocol.connection_made(self)
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.got += bytes(data)
+
+    def send(self, key: str, path: str = "/orders?a=1", *, body: bytes = b"{}", name: str = "r-1") -> None:
+        head = f"POST {path} HTTP/1.1\r\nhost: a\r\nx-request-id: {name}\r\nx-api-key: {key}\r\n"
+        self._protocol.data_received(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
+
+    async def answer(self, key: str, path: str = "/orders?a=1") -> tuple[int, Any]:
+        self.got = b""
+        self.send(key, path)
+        async with asyncio.timeout(5):
+            while not self.got.endswith(b"}"):  # noqa: ASYNC110 -- bytes, no event
+                await asyncio.sleep(0)
+        head, _, body = self.got.partition(b"\r\n\r\n")
+        return int(head[9:12]), json.loads(body)
+
+    def get_extra_info(self, _: str, default: Any = None) -> Any:
+        return default
+
+    def is_closing(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        raise AssertionError("the edge's connections stay")
+
+
+def at_once(wire: Wire, key: str, path: str = PATHS["accept"]) -> bool:
+    """Tell whether a request is answered before anything else has run."""
+    wire.got = b""
+    wire.send(key, path)
+    return bool(wire.got)
+
+
+@pytest.fixture
+def lines(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """The canonical lines that are written."""
+    written: list[dict[str, Any]] = []
+    monkeypatch.setattr("apx.telemetry.logs.canonical", lambda _, **fields: written.append(fields))
+    return written
+
+
+@pytest.mark.parametrize("kind", PATHS)
+async def test_the_door_writes_the_line_that_would_have_been_written_inside(
+    busy: Desk, lines: list[dict[str, Any]], kind: str
+) -> None:
+    wire = Wire(busy)
+    await wire.answer(busy.key, PATHS[kind])
+    assert at_once(wire, busy.key, PATHS[kind])
+    inside, door = ({**line, "duration_ms": 0, "release": ""} for line in lines)
+    assert door == inside
+    path = {"accept": "/orders", "question of the edge": "/files/a"}[kind]
+    assert (door["code"], door["org"], door["path"]) == ("overloaded", "acme", path)
+
+
+@pytest.mark.parametrize("kind", PATHS)
+async def test_who_was_turned_away_inside_is_turned_away_at_the_door_and_told_the_same(busy: Desk, kind: str) -> None:
+    wire = Wire(busy)
+    status, inside = await wire.answer(busy.key, PATHS[kind])
+    assert at_once(wire, busy.key, PATHS[kind])
+    assert wire.got.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
+    assert (status, json.loads(wire.got.partition(b"\r\n\r\n")[2])) == (503, inside)
+    assert b"\r\nretry-after: 1\r\n" in wire.got
+    assert b"\r\ncontent-type: application/problem+json\r\n" in wire.got
+    assert inside["request_id"] == "r-1"
+    assert busy.shedder.busy == 75, "what was filled, and nothing more"
+
+
+async def test_the_name_of_a_request_is_told_as_it_is_whatever_is_in_it(busy: Desk) -> None:
+    wire = Wire(busy)
+    await wire.answer(busy.key)
+    wire.send(busy.key, name='a"b\\')
+    head, _, body = wire.got.rpartition(b"\r\n\r\n")
+    assert json.loads(body)["request_id"] == 'a"b\\'
+    assert head.endswith(b"content-length: %d" % len(body))
+
+
+async def test_the_connection_goes_on_after_a_refusal_at_the_door(busy: Desk) -> None:
+    wire = Wire(busy)
+    for _ in range(3):
+        assert (await wire.answer(busy.key))[0] == 503
+    empty(busy)
+    assert (await wire.answer(busy.key))[0] == 202
+
+
+async def test_the_door_lets_everybody_on_whom_it_does_not_know(busy: Desk) -> None:
+    wire = Wire(busy)
+    await wire.answer(busy.key)
+    assert (await wire.answer("wrong"))[0] == 401
+    key = await busy.give("globex", plans={"orders": "enterprise"})
+    assert (await wire.answer(key))[0] == 202
+    assert (await wire.answer(busy.key, "/ordersandmore"))[0] == 404
+
+
+async def test_the_door_forgets_in_time_and_with_each_change_of_what_is_live(busy: Desk) -> None:
+    await Wire(busy).answer(busy.key)
+    assert at_once(Wire(busy), busy.key)
+    busy.clock.advance(REMEMBERED_S)
+    assert not at_once(Wire(busy), busy.key)
+    await Wire(busy).answer(busy.key)
+    busy.serve_products()
+    assert not at_once(Wire(busy), busy.key)
+
+
+async def test_a_revoked_key_is_told_of_the_work_no_longer_than_the_door_remembers(busy: Desk) -> None:
+    wire = Wire(busy)
+    await wire.answer(busy.key)
+    record = await busy.identity.identify(busy.key)
+    assert record is not None
+    await busy.keys.revoke(record.id)
+    busy.identity._forget("")  # noqa: SLF001 -- the feed of changes, which nobody follows here
+    busy.clock.advance(REMEMBERED_S)
+    assert (await wire.answer(busy.key))[0] == 401
+
+
+async def test_what_arrives_in_one_moment_counts_before_it_begins(desk: Desk) -> None:
+    """Else all that one look at the sockets brings would pass the door, and be turned away behind it."""
+    wires = [Wire(desk) for _ in range(3)]
+    fill(desk, FREE)
+    await wires[0].answer(desk.key)
+    desk.shedder.leave()
+    for wire in wires:
+        wire.got = b""
+        wire.send(desk.key)
+    assert [bool(wire.got) for wire in wires] == [False, True, True]
