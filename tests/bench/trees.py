@@ -13,6 +13,7 @@ ORDER = b'{"item":"lamp","quantity":2,"amount_usd":40}'
 _MOST = {
     "per_second": "1000000",
     "burst": "10000000",
+    "requests": "1000000000000",
     "backlog": "1000000",
     "concurrency": "100000",
     "concurrency_per_org": "100000",
@@ -31,6 +32,7 @@ def bench_tree(to: Path, *, orders_backend: str = "") -> Path:
             _replace(path, rf"({field}:) .*", rf"\1 {most}")
     for path in to.glob("orgs/*.yaml"):
         _replace(path, rf"\n    (?!{'|'.join(KEPT)})[a-z-]+: [a-z]+(?=\n)", "")
+        _replace(path, r"\n  (rate|quotas|budgets):(\n    .*)*", "")
     if orders_backend:
         _replace(to / "products" / "orders" / "product.yaml", r"url: .*", f"url: {orders_backend}")
     return to

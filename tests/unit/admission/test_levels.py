@@ -47,7 +47,7 @@ def whole(_: str) -> float:
 
 
 def of(levels: Levels, **changes: Any) -> tuple[Level, ...]:
-    asked = {"key": KEY, "route": ROUTE, "terms": TERMS, "now_s": NOON, "left": whole} | changes
+    asked: dict[str, Any] = {"key": KEY, "route": ROUTE, "terms": TERMS, "now_s": NOON, "left": whole} | changes
     return levels.of(asked["key"], asked["route"], asked["terms"], asked["now_s"], asked["left"])
 
 
