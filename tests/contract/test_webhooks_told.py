@@ -98,7 +98,7 @@ async def test_a_forwarder_that_is_killed_between_queuing_and_forgetting_tells_n
     ports: Ports, store: MemoryWebhooks
 ) -> None:
     sent = await finished(ports, 3)
-    while (page := await ports.told.waiting(1000)) is None:
+    while (page := await ports.told.waiting(1000)) is None:  # noqa: ASYNC110 -- Pub/Sub takes its time
         await asyncio.sleep(0.02)
     log = Again(page)
     with pytest.raises(Unavailable):

@@ -11,6 +11,8 @@ from apx.errors import Conflict, Unavailable
 from apx.requests.execution_call import BackendFailure, ConnectFailed
 from apx.requests.model import DeadLetter, Envelope
 from apx.requests.ports import Published
+from apx.requests.receipt import Receipts
+from apx.requests.replay import replay_letters
 from apx.webhooks.health import IS_DEAD, IS_GONE
 from apx.webhooks.replay import replay_deliveries
 from tests.unit.webhooks.examples import Telling, webhook
@@ -208,6 +210,17 @@ async def test_what_is_replayed_and_fails_again_can_be_replayed_again() -> None:
         await telling.until_idle()
     assert len({headers["webhook-id"] for headers in telling.sent()}) == 1
     assert len(telling.sent()) == 4
+
+
+async def test_what_is_replayed_as_any_dead_letter_has_the_same_webhook_id_too() -> None:
+    telling = await given_up(Answer(410))
+    telling.client._script = [Answer(204)]  # noqa: SLF001 -- it recovers
+    [letter] = await telling.bus.dead_letters("apx-webhooks")
+    receipts = Receipts([b"r" * 32], "us")
+    await replay_letters(telling.bus, [letter.id], receipts, telling.clock, lambda size: b"x" * size)
+    await telling.until_idle()
+    first, again = telling.sent()
+    assert first["webhook-id"] == again["webhook-id"]
 
 
 async def test_a_replay_that_does_not_fit_keeps_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
