@@ -15,7 +15,7 @@ import structlog
 from apx.clock import Clock
 from apx.errors import Conflict, Unavailable
 from apx.requests.model import Envelope
-from apx.requests.ports import Bus
+from apx.requests.ports import Bus, Published
 from apx.telemetry import metrics
 from apx.usage.events import UsageLog
 from apx.webhooks.events import Event, finished
@@ -27,6 +27,8 @@ PAGE = 1000
 KNOWN_S = 2.0
 """How old what is known of an org's webhooks may be: a new one hears of what ends from then on."""
 MOST_KNOWN = 10_000
+AT_ONCE = 256
+"""Calls of stores under way: a page may have many orgs, and each of those many webhooks."""
 DEADLINE_S = 3 * 86_400.0
 QUEUED_ONCE_S = 86_400
 """For how long an event that comes again is known to be queued."""
@@ -68,6 +70,7 @@ class Dispatcher:
         self._bus = bus
         self._clock = clock
         self._known: OrderedDict[str, tuple[float, list[Webhook]]] = OrderedDict()
+        self._room = asyncio.Semaphore(AT_ONCE)
         self.on_overflow: Disable = _nothing
 
     async def tell(self, events: Iterable[Event], *, but: str = "") -> int:
@@ -75,9 +78,12 @@ class Dispatcher:
 
         Safe to repeat. Those of an ordered webhook are queued in the order given. `but`: a webhook that is not told.
         """
+        told = list(events)
+        orgs = list(dict.fromkeys(event.org for event in told))
+        known = dict(zip(orgs, await asyncio.gather(*map(self._of_org, orgs)), strict=True))
         by_webhook: dict[str, tuple[Webhook, list[Event]]] = {}
-        for event in events:
-            for webhook in await self._of_org(event.org):
+        for event in told:
+            for webhook in known[event.org]:
                 if webhook.enabled and webhook.id != but and webhook.wants(event.type, event.product):
                     by_webhook.setdefault(webhook.id, (webhook, []))[1].append(event)
         return sum(await asyncio.gather(*(self._queue(*one) for one in by_webhook.values())))
@@ -95,9 +101,9 @@ class Dispatcher:
     async def _queue(self, webhook: Webhook, events: list[Event]) -> int:
         deliveries = [delivery(event, webhook) for event in events]
         if webhook.ordered:
-            published = [await self._bus.publish(one) for one in deliveries]
+            published = [await self._publish(one) for one in deliveries]
         else:
-            published = await asyncio.gather(*map(self._bus.publish, deliveries))
+            published = await asyncio.gather(*map(self._publish, deliveries))
         outcomes = Counter(one.outcome for one in published)
         if dropped := outcomes["backlog"]:
             metrics.WEBHOOK_DROPPED.add(dropped)
@@ -105,11 +111,16 @@ class Dispatcher:
             await self.on_overflow(webhook, OVERFLOW)
         return outcomes["accepted"]
 
+    async def _publish(self, envelope: Envelope) -> Published:
+        async with self._room:
+            return await self._bus.publish(envelope)
+
     async def _of_org(self, org: str) -> list[Webhook]:
         now_s = self._clock.monotonic()
         known = self._known.get(org)
         if known is None or now_s - known[0] >= KNOWN_S:
-            known = self._known[org] = (now_s, await self._store.of_org(org))
+            async with self._room:
+                known = self._known[org] = (now_s, await self._store.of_org(org))
             self._known.move_to_end(org)
             if len(self._known) > MOST_KNOWN:
                 self._known.popitem(last=False)

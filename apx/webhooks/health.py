@@ -42,19 +42,18 @@ class Health:
         self._bus = bus
         self._dispatcher = dispatcher
         self._clock = clock
+        self._newest = ""
 
     async def look(self) -> list[str]:
         """Disable what is dead or gone; return the ids of those webhooks. Raises `Unavailable`."""
+        newest = next(iter(await self._bus.dead_letters(PRODUCT, 1)), None)
+        if newest is None or newest.id == self._newest:
+            return []  # one letter read, not a thousand, as long as nothing is given up
         by_webhook: dict[str, list[DeadLetter]] = {}
         for letter in await self._bus.dead_letters(PRODUCT, MOST_LOOKED_AT):
             by_webhook.setdefault(letter.envelope.org, []).append(letter)
-        disabled = []
-        for webhook_id, letters in by_webhook.items():
-            webhook = await self._store.find(webhook_id)
-            if webhook is not None and webhook.enabled:
-                reason = await self._reason(webhook, letters)
-                if reason and await self.disable(webhook, reason):
-                    disabled.append(webhook_id)
+        disabled = [one for one, letters in by_webhook.items() if await self._look_at(one, letters)]
+        self._newest = newest.id
         return disabled
 
     async def disable(self, webhook: Webhook, reason: str) -> bool:
@@ -82,6 +81,16 @@ class Health:
                 metrics.WEBHOOK_FAILURES.inc()
                 _log.exception("webhooks.not-looked-after")
             await asyncio.sleep(every_s)
+
+    async def _look_at(self, webhook_id: str, letters: Sequence[DeadLetter]) -> bool:
+        """Disable a webhook if its letters say that it is dead or gone; tell whether it was."""
+        while (webhook := await self._store.find(webhook_id)) is not None and webhook.enabled:
+            reason = await self._reason(webhook, letters)
+            if not reason:
+                return False
+            if await self.disable(webhook, reason):
+                return True
+        return False
 
     async def _reason(self, webhook: Webhook, letters: Sequence[DeadLetter]) -> str:
         """Return why a webhook is to be disabled; empty: it is not."""

@@ -33,6 +33,8 @@ BOUNDS = ProductBounds(PRODUCT, concurrency=32, concurrency_per_org=4)
 KNOWN_S = 2.0
 MOST_KNOWN = 10_000
 NOTE_EVERY_S = 5.0
+NOTED_S = 600.0
+"""For how long a receiver counts as well after a delivery was noted; a death takes days, and each note is a write."""
 RETENTION_S = 86_400.0
 """How long it is known that a delivery has ended: as long as that it was queued."""
 GONE = Problem(code="webhook-gone", detail="The receiver answered 410: it wants no more.")
@@ -97,6 +99,7 @@ class Deliveries:
         self._loopback = loopback
         self._known: OrderedDict[str, tuple[float, Webhook]] = OrderedDict()
         self._succeeded: dict[str, int] = {}
+        self._noted: OrderedDict[str, int] = OrderedDict()
 
     async def terms(self, envelope: Envelope) -> Terms:
         """Return how a delivery is carried out now: signed at this moment. Raises `Unavailable`, `Misconfigured`."""
@@ -112,15 +115,20 @@ class Deliveries:
 
     def succeeded(self, webhook_id: str) -> None:
         """Remember that a receiver has taken a delivery, until `note` tells the store."""
-        self._succeeded[webhook_id] = int(self._clock.time() * 1000)
+        at_ms = int(self._clock.time() * 1000)
+        if at_ms - self._noted.get(webhook_id, 0) >= NOTED_S * 1000:
+            self._succeeded[webhook_id] = at_ms
 
     async def note(self) -> None:
         """Tell the store which receivers are well. Raises `Unavailable`; then it is told the next time."""
         while self._succeeded:
             webhook_id, at_ms = next(iter(self._succeeded.items()))
             await self._store.delivered(webhook_id, at_ms)
-            if self._succeeded.get(webhook_id) == at_ms:
-                del self._succeeded[webhook_id]
+            self._succeeded.pop(webhook_id, None)
+            self._noted.pop(webhook_id, None)
+            self._noted[webhook_id] = at_ms
+            if len(self._noted) > MOST_KNOWN:
+                self._noted.popitem(last=False)
 
     async def run(self, every_s: float = NOTE_EVERY_S) -> None:
         """Note again and again, until cancelled."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from base64 import b64decode
 from collections.abc import Iterator
 from typing import Any
@@ -92,6 +93,30 @@ def test_a_ping_is_sent_at_once(control: httpx.Client, receiver: Receiver, webho
 def test_an_address_that_is_not_public_is_refused(control: httpx.Client, url: str) -> None:
     refused = control.post("/webhooks", json={"org": "acme", "url": url})
     assert (refused.status_code, refused.json()["code"]) == (422, "unsupported")
+
+
+def test_a_slow_receiver_holds_up_no_other(control: httpx.Client, receiver: Receiver, webhook: dict[str, Any]) -> None:
+    def ping(webhook_id: str) -> str:
+        return str(control.post(f"/webhooks/{webhook_id}/ping").json()["webhook_id"])
+
+    released = threading.Event()
+
+    def answer_late(_: dict[str, Any]) -> int:
+        released.wait(14)
+        return 204
+
+    with Receiver() as slow:
+        slow.answer = answer_late
+        other = control.post("/webhooks", json={"org": "globex", "url": slow.url}).json()["id"]
+        try:
+            for _ in range(100):
+                ping(other)
+            pinged = [ping(webhook["id"]) for _ in range(20)]
+            assert eventually(lambda: {*pinged} <= {one.id for one in receiver.taken}, within_s=8)
+            assert slow.taken == []
+        finally:
+            released.set()
+            control.delete(f"/webhooks/{other}")
 
 
 def test_a_secret_is_in_no_log_and_in_no_store_in_clear(

@@ -191,6 +191,19 @@ async def test_a_receivers_words_are_not_kept() -> None:
     assert b"canary" not in msgspec.msgpack.encode(carried.settlement.result)
 
 
+async def test_a_receiver_that_is_well_costs_a_note_each_ten_minutes_and_the_first_at_once() -> None:
+    telling = await started()
+    begin_ms = telling.now_ms
+    noted = []
+    for number in range(25):
+        await telling.tell(f"req_{number + 1}")
+        await telling.attempt()
+        noted.append(await telling.store.last_delivered_ms("wh_1"))
+        telling.clock.advance(60)
+    assert noted[0] == begin_ms
+    assert sorted({at_ms - begin_ms for at_ms in noted}) == [0, 600_000, 1_200_000]
+
+
 async def test_deliveries_are_no_usage_and_count_for_no_judge() -> None:
     telling = await started(Answer(500), Answer(200))
     await telling.until_idle()

@@ -9,8 +9,10 @@ import pytest
 
 from apx.errors import Conflict, Unavailable
 from apx.requests.execution_call import BackendFailure, ConnectFailed
-from apx.requests.model import Envelope
+from apx.requests.model import DeadLetter, Envelope
 from apx.requests.ports import Published
+from apx.requests.receipt import Receipts
+from apx.requests.replay import replay_letters
 from apx.webhooks.health import IS_DEAD, IS_GONE
 from apx.webhooks.replay import replay_deliveries
 from tests.unit.webhooks.examples import Telling, webhook
@@ -37,6 +39,27 @@ async def test_a_receiver_that_took_nothing_for_three_days_is_disabled() -> None
     assert await telling.health.look() == ["wh_1"]
     assert await state_of(telling) == ("disabled", IS_DEAD)
     assert await telling.health.look() == []
+
+
+async def test_what_was_looked_at_is_not_read_again_until_something_more_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    telling = await given_up(Answer(410))
+    await telling.health.look()
+    asked: list[int] = []
+    dead_letters = telling.bus.dead_letters
+
+    async def counting(product: str | None = None, limit: int = 100) -> list[DeadLetter]:
+        asked.append(limit)
+        return await dead_letters(product, limit)
+
+    monkeypatch.setattr(telling.bus, "dead_letters", counting)
+    assert await telling.health.look() == []
+    assert asked == [1]
+    await telling.store.add(webhook("wh_2", org="globex"))
+    await telling.dispatcher.tell([telling.ended("req_other", org="globex")])
+    await telling.until_idle()
+    assert await telling.health.look() == ["wh_2"]
 
 
 async def test_a_receiver_that_has_gone_is_disabled_at_once() -> None:
@@ -187,6 +210,17 @@ async def test_what_is_replayed_and_fails_again_can_be_replayed_again() -> None:
         await telling.until_idle()
     assert len({headers["webhook-id"] for headers in telling.sent()}) == 1
     assert len(telling.sent()) == 4
+
+
+async def test_what_is_replayed_as_any_dead_letter_has_the_same_webhook_id_too() -> None:
+    telling = await given_up(Answer(410))
+    telling.client._script = [Answer(204)]  # noqa: SLF001 -- it recovers
+    [letter] = await telling.bus.dead_letters("apx-webhooks")
+    receipts = Receipts([b"r" * 32], "us")
+    await replay_letters(telling.bus, [letter.id], receipts, telling.clock, lambda size: b"x" * size)
+    await telling.until_idle()
+    first, again = telling.sent()
+    assert first["webhook-id"] == again["webhook-id"]
 
 
 async def test_a_replay_that_does_not_fit_keeps_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
