@@ -59,7 +59,7 @@ class EdgeSettings(Settings):
     """In place of `edge_router_timeout_s` for a request with a Prefer header, whose answer may wait."""
     edge_tunnel_idle_timeout_s: float = Field(default=600.0, gt=0)
     """A WebSocket or a streamed answer of a backend in which nothing moves."""
-    edge_router_requests: int = Field(default=192, ge=1)
+    edge_router_requests: int = Field(default=384, ge=1)
     """Requests that the router is asked to work on at once; as many again may wait for a place, and more are refused
     here. Over `APX_ROUTER_MOST_WORK`, so that the router, which knows whose plan comes first, refuses before that."""
     edge_small_body_bytes: int = Field(default=64 * 1024, ge=1)

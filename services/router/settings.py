@@ -23,7 +23,7 @@ class RouterSettings(Settings):
     """Longest `Prefer: wait`."""
     drain_s: float = Field(default=10.0, ge=0)
     """How long requests under way may take after SIGTERM."""
-    router_most_work: int = Field(default=128, ge=1)
+    router_most_work: int = Field(default=256, ge=1)
     """Requests that may be worked on at once; a plan of lower priority has its share of it. Below what the edge sends
     at once (`APX_EDGE_ROUTER_REQUESTS`), so that priorities decide before the edge does."""
     router_least_work: int = Field(default=32, ge=1)

@@ -15,7 +15,7 @@ from tests.bench.sockets import Times
 from tests.bench.trees import bench_tree
 
 NAMES = ("overload-throughput", "overload-p99", "overload-router-cpu", "overload-throughput-off", "overload-p99-off")
-CONNECTIONS = 192
+CONNECTIONS = 384
 """As many as the edge opens."""
 BUSY, UNLOADED, TIMES = 64, 0.2, 2.0
 SETTLE_S = 1.0

@@ -32,7 +32,7 @@ class Loop:
 
     def __init__(self, rate: float, shares: dict[int, int], *, sheds: bool = True, clients: int = 0) -> None:
         self.clock, self.random = ManualClock(), Random(1)  # noqa: S311 -- the same load each time
-        least, most = (32, 128) if sheds else (10**9, 10**9)
+        least, most = (32, 256) if sheds else (10**9, 10**9)
         self.shedder = Shedder(self.clock, least=least, most=most, late_s=0.002, chance=self.random.random)
         self.shedder.rank(shares)
         self._rate, self._shares = rate, shares
@@ -126,11 +126,10 @@ BEST = Loop(0, {FREE: 1}, sheds=False, clients=64).run().rate()
 UNLOADED_P99_S = Loop(BEST / 5, {FREE: 1}).run().p99()
 
 
-@pytest.mark.parametrize("times", [1.5, 2.0, 3.0])
+@pytest.mark.parametrize("times", [2.0, 3.0])
 def test_it_goes_on_with_nine_tenths_of_its_best_and_answers_in_less_than_four_times_its_time(times: float) -> None:
     loop = Loop(times * BEST, {FREE: 1}).run()
-    at_least = 0.9 if times <= 2 else 0.8
-    assert loop.rate() > at_least * BEST
+    assert loop.rate() > 0.9 * BEST
     assert loop.p99() < 4 * UNLOADED_P99_S
 
 
