@@ -41,8 +41,8 @@ USAGE_ATTEMPTS = 10
 PUBLISH, SUBSCRIBE, LOOK = "roles/pubsub.publisher", "roles/pubsub.subscriber", "roles/pubsub.viewer"
 REQUESTERS = ("router", "control")
 """Who publishes requests: control does when it replays dead ones."""
-TELLERS = ("control",)
-"""Who publishes deliveries to webhooks."""
+TELLERS = ("control", "monitor")
+"""Who publishes deliveries to webhooks: control of requests and budgets, the monitor of rollouts."""
 NEVER = PubsubSubscriptionExpirationPolicy(ttl="")
 
 

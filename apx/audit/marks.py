@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 import structlog
 
 from apx.audit.entry import Change
@@ -11,6 +13,8 @@ from apx.catalog.model import Mark
 from apx.limits.budgets import Standing
 from apx.telemetry import metrics
 
+Tell = Callable[[Standing, Mark], Awaitable[None]]
+"""May be given the same again. Raises `Unavailable`."""
 ACTION, ACTOR = "budget-mark", "control"
 _SLACK_MS = 3_600_000
 """How far the log's clock may be behind the one that windows are counted by."""
@@ -21,10 +25,7 @@ _log = structlog.get_logger(__name__)
 
 
 async def tell_mark(audit: AuditStore, standing: Standing, mark: Mark) -> None:
-    """Tell that a budget reached a mark: in the audit log, as a warning, as a metric. Raises `Unavailable`.
-
-    Whoever else is to be told joins here. It can be called a second time after a crash, and by then only.
-    """
+    """Tell that a budget reached a mark: in the audit log, as a warning, as a metric. Raises `Unavailable`."""
     change = _change(standing, mark)
     await audit.append([change])
     _log.warning("budget.mark", org=standing.org, budget=standing.budget.name, mark=change.after, detail=change.why)
@@ -32,10 +33,14 @@ async def tell_mark(audit: AuditStore, standing: Standing, mark: Mark) -> None:
 
 
 class Teller:
-    """Tells what is new; what was told stands in the log, so that a restart tells nothing again."""
+    """Tells what is new; what was told stands in the log, so that a restart tells nothing again.
 
-    def __init__(self, audit: AuditStore) -> None:
+    The org is told first: after a crash in between it is told a second time, rather than never.
+    """
+
+    def __init__(self, audit: AuditStore, tell_org: Tell | None = None) -> None:
         self._audit = audit
+        self._tell_org = tell_org
         self._told: set[tuple[str, str, str]] = set()
 
     async def tell(self, standing: Standing) -> list[Mark]:
@@ -47,6 +52,8 @@ class Teller:
             if name in self._told:
                 continue
             if not await self._is_in_the_log(standing, change):
+                if self._tell_org is not None:
+                    await self._tell_org(standing, mark)
                 await tell_mark(self._audit, standing, mark)
                 told.append(mark)
             if len(self._told) >= _MOST_KEPT:

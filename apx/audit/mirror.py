@@ -7,6 +7,7 @@ goes on where it was, and of two that run at once each event is appended by one.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import structlog
 
@@ -15,6 +16,8 @@ from apx.audit.store import AuditStore, Mirrored
 from apx.errors import ApxError, Conflict
 from apx.rollout.active import AuditEntry, RolloutStore
 
+Tell = Callable[[str, AuditEntry], Awaitable[None]]
+"""Takes a position and the change at it; may be given the same again. Raises `Unavailable`."""
 _OLDEST = "0"
 _AGAIN_S = 1.0
 _log = structlog.get_logger(__name__)
@@ -23,9 +26,11 @@ _log = structlog.get_logger(__name__)
 class Mirror:
     """Copies the changes of rollouts into the audit log."""
 
-    def __init__(self, rollouts: RolloutStore, log: AuditStore) -> None:
+    def __init__(self, rollouts: RolloutStore, log: AuditStore, tell: Tell | None = None) -> None:
+        """Each change is told before it is appended."""
         self._rollouts = rollouts
         self._store = log
+        self._tell = tell
 
     async def run(self) -> None:
         """Mirror until cancelled; where it is hindered, it begins again a second later."""
@@ -41,6 +46,8 @@ class Mirror:
     async def _follow(self) -> None:
         reached = (await self._store.head()).mirrored
         async for position, event in self._rollouts.events(reached or _OLDEST):
+            if self._tell is not None:
+                await self._tell(position, event)
             try:
                 await self._store.append([mirrored(position, event)], mirrored=Mirrored(before=reached, after=position))
             except Conflict:

@@ -60,6 +60,7 @@ from apx.settings import GitSettings, Settings
 from apx.webhooks.forward import Dispatcher
 from apx.webhooks.health import Health
 from apx.webhooks.manage import Webhooks
+from apx.webhooks.news import News
 from apx.webhooks.signing import Vault
 from apx.webhooks.terms import Deliveries
 
@@ -146,6 +147,11 @@ def vault(settings: Settings) -> Vault:
 def dispatcher(outside: Backends) -> Dispatcher:
     """Return what queues deliveries to webhooks."""
     return Dispatcher(outside.webhooks, outside.bus, CLOCK)
+
+
+def news(outside: Backends, told: Dispatcher) -> News:
+    """Return what tells orgs of their budgets and of rollouts."""
+    return News(told, outside.keys, CLOCK)
 
 
 def health(outside: Backends, told: Dispatcher) -> Health:

@@ -8,9 +8,22 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from apx.catalog.model import Mark
+from apx.limits.budgets import Standing
+from apx.rollout.active import AuditEntry
 from apx.usage.events import UsageEvent
 
-Data = Mapping[str, str | int]
+Data = Mapping[str, str | int | float]
+_MOVEMENTS = {
+    "start": "rollout.started",
+    "pause": "rollout.paused",
+    "resume": "rollout.resumed",
+    "promote": "rollout.promoted",
+    "abort": "rollout.aborted",
+    "rollback": "rollout.rolled_back",
+    "activate": "rollout.activated",
+}
+"""What orgs are told of rollouts; that one goes on to its next step is the platform's own business."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,6 +65,51 @@ def finished(event: UsageEvent) -> Event:
             "accepted_at": timestamp(event.accepted_ms),
             "finished_at": timestamp(event.finished_ms),
             "location": f"/v1/requests/{event.request}",
+        },
+    )
+
+
+def marked(standing: Standing, mark: Mark, now_ms: int) -> Event:
+    """Return what webhooks are told of a budget that has passed a mark."""
+    budget, window = standing.budget, standing.span.label
+    return Event(
+        id=f"budget\n{standing.org}\n{budget.name}\n{window}\n{mark.percent:g}",
+        type="budget.mark",
+        org=standing.org,
+        at_ms=now_ms,
+        data={
+            "org": standing.org,
+            "budget": budget.name,
+            "window": window,
+            "percent": mark.percent,
+            "does": mark.does,
+            "spent_usd": round(standing.spent_usd, 6),
+            "budget_usd": budget.usd,
+        },
+    )
+
+
+def moved(position: str, change: AuditEntry, org: str) -> Event | None:
+    """Return what an org's webhooks are told of a change of a rollout; None for what is not told.
+
+    Who did it and why is for operators: neither is in it.
+    """
+    told = _MOVEMENTS.get(change.action)
+    if told is None:
+        return None
+    return Event(
+        id=f"rollout\n{change.product}\n{position}",
+        type=told,
+        org=org,
+        product=change.product,
+        at_ms=change.at_ms,
+        data={
+            "org": org,
+            "product": change.product,
+            "rollout": change.rollout,
+            "state": change.state,
+            "before": change.before or "",
+            "after": change.after,
         },
     )
 

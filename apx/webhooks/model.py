@@ -11,7 +11,21 @@ import msgspec
 
 PRODUCT = "apx-webhooks"
 """A delivery is a request of this product of APX's own, under the webhook's id in place of an org."""
-EventType = Literal["request.succeeded", "request.failed", "request.expired", "request.cancelled", "webhook.disabled"]
+EventType = Literal[
+    "request.succeeded",
+    "request.failed",
+    "request.expired",
+    "request.cancelled",
+    "budget.mark",
+    "rollout.started",
+    "rollout.paused",
+    "rollout.resumed",
+    "rollout.promoted",
+    "rollout.aborted",
+    "rollout.rolled_back",
+    "rollout.activated",
+    "webhook.disabled",
+]
 EVENT_TYPES: tuple[EventType, ...] = get_args(EventType)
 """What a webhook may ask for; without a choice it gets all, those that come with a later version too."""
 PING = "webhook.ping"

@@ -79,7 +79,6 @@ async def serve(settings: ControlSettings) -> None:
         )
         sealer = Sealer(backends.audit, bootstrap.seals(settings))
         beside = [asyncio.create_task(watch_lanes(backends.bus)), asyncio.create_task(sealer.run())]
-        beside.append(asyncio.create_task(watch_budgets(backends, bootstrap.CLOCK)))
         if settings.backends == "local":  # a bucket clears itself, and nobody who serves may delete from it
             beside.append(asyncio.create_task(clear_blobs(backends.blobs)))
         if usage.collector is not None:
@@ -88,6 +87,8 @@ async def serve(settings: ControlSettings) -> None:
         health = bootstrap.health(backends, told)
         told.on_overflow = health.disable
         beside += [asyncio.create_task(Forwarder(backends.ended, told).run()), asyncio.create_task(health.run())]
+        news = bootstrap.news(backends, told)
+        beside.append(asyncio.create_task(watch_budgets(backends, news, bootstrap.CLOCK)))
         # Once it has stopped, uvicorn raises the signal that stopped it again; the default would end the process there.
         signal.signal(signal.SIGTERM, lambda *_: None)
         try:

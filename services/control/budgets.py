@@ -14,6 +14,7 @@ from apx.clock import Clock
 from apx.errors import Unavailable
 from apx.limits.budgets import read_budgets, spans_of
 from apx.limits.windows import Span
+from apx.webhooks.news import News
 
 LEASE = "budgets"
 _EVERY_S, _LEASE_S = 10.0, 60.0
@@ -22,9 +23,9 @@ LATE_S = 1800.0
 _log = structlog.get_logger(__name__)
 
 
-async def watch_budgets(backends: Backends, clock: Clock) -> None:
+async def watch_budgets(backends: Backends, news: News, clock: Clock) -> None:
     """Tell each mark that a budget passes once, until cancelled."""
-    teller, holder = Teller(backends.audit), secrets.token_hex(8)
+    teller, holder = Teller(backends.audit, news.mark), secrets.token_hex(8)
     while True:
         try:
             if await backends.leases.hold(LEASE, holder, _LEASE_S):

@@ -45,7 +45,8 @@ async def serve(settings: MonitorSettings) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, monitor.stop)
-        mirror = asyncio.create_task(Mirror(backends.rollouts, backends.audit).run())
+        news = bootstrap.news(backends, bootstrap.dispatcher(backends))
+        mirror = asyncio.create_task(Mirror(backends.rollouts, backends.audit, news.movement).run())
         try:
             with health(settings.monitor_port or None, lambda: monitor.ready, host=settings.monitor_host):
                 await monitor.run()

@@ -135,7 +135,7 @@ def test_every_asynchronous_product_has_its_topic_and_subscription_in_every_regi
 def test_deliveries_are_queued_by_control_alone_which_alone_reads_what_ended(plan: Plan) -> None:
     deliveries = _granted(plan, "google_pubsub_topic_iam_member", "-requests-apx-webhooks-")
     ended = _granted(plan, "google_pubsub_subscription_iam_member", "-usage-webhooks-")
-    assert deliveries == {"roles/pubsub.publisher": {"control"}}
+    assert deliveries == {"roles/pubsub.publisher": {"control", "monitor"}}
     assert ended == {"roles/pubsub.subscriber": {"control"}, "roles/pubsub.viewer": {"control"}}
 
 
