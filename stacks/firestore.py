@@ -86,17 +86,18 @@ def _field(
 
 
 def _newest_first(stack: ApxStack, region: Region, database: FirestoreDatabase) -> None:
-    """Let the dead letters of one product be read from the newest on."""
-    FirestoreIndex(
-        stack,
-        f"{names.DEAD_LETTERS}-newest-{region.name}",
-        database=database.name,
-        collection=names.DEAD_LETTERS,
-        fields=[
-            FirestoreIndexFields(field_path="product", order="ASCENDING"),
-            FirestoreIndexFields(field_path="at_ms", order="DESCENDING"),
-        ],
-    )
+    """Let the dead letters of one product, and of one org of it, be read from the newest on."""
+    for name, fields in (("newest", ("product",)), ("newest-of-org", ("product", "org"))):
+        FirestoreIndex(
+            stack,
+            f"{names.DEAD_LETTERS}-{name}-{region.name}",
+            database=database.name,
+            collection=names.DEAD_LETTERS,
+            fields=[
+                *(FirestoreIndexFields(field_path=field, order="ASCENDING") for field in fields),
+                FirestoreIndexFields(field_path="at_ms", order="DESCENDING"),
+            ],
+        )
 
 
 def _backups(stack: ApxStack, region: Region, database: FirestoreDatabase) -> None:

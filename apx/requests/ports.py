@@ -63,8 +63,13 @@ class Bus(Protocol):
         """
         ...
 
-    async def dead_letters(self, product: str | None = None, limit: int = 100) -> list[DeadLetter]:
-        """List the newest dead letters."""
+    async def dead_letters(
+        self, product: str | None = None, limit: int = 100, *, org: str | None = None
+    ) -> list[DeadLetter]:
+        """List the newest dead letters, newest first: all, a product's, an org's of it.
+
+        At least the newest 10,000 of a product are kept; of an internal product, of each org.
+        """
         ...
 
     async def forget_dead_letter(self, letter_id: str) -> bool:

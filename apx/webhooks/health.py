@@ -25,7 +25,7 @@ from apx.webhooks.store import WebhookStore
 from apx.webhooks.terms import DISABLED, GONE
 
 EVERY_S = 30.0
-MOST_LOOKED_AT = 1000
+MOST_LOOKED_AT = 100
 NOT_TRIED = frozenset({DISABLED.code, "deadline-exceeded", "quarantined"})
 """Reasons that say nothing of the receiver: its webhook was disabled, it was behind another, a worker died of it."""
 IS_GONE = "the receiver answered 410"

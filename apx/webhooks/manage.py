@@ -15,7 +15,7 @@ from apx.requests.ports import Bus
 from apx.webhooks.events import Event
 from apx.webhooks.forward import Dispatcher
 from apx.webhooks.model import EVENT_TYPES, MOST_PER_ORG, PING, Webhook, shown_webhook
-from apx.webhooks.replay import replay_deliveries
+from apx.webhooks.replay import forget_deliveries, replay_deliveries
 from apx.webhooks.signing import Vault, new_secret
 from apx.webhooks.store import WebhookStore
 from apx.webhooks.urls import judge_url
@@ -135,9 +135,10 @@ class Webhooks:
         return await self._changed(before, state="disabled", reason=why, state_ms=self._now_ms())
 
     async def delete(self, webhook_id: str) -> Webhook:
-        """Forget it, and what waits for it. Raises as `one`."""
-        removed = await self._store.remove(webhook_id)
-        return await self.one(webhook_id) if removed is None else removed
+        """Forget it, what waits for it and what was given up. Raises as `one`."""
+        removed = await self._store.remove(webhook_id) or await self.one(webhook_id)
+        await forget_deliveries(self._bus, webhook_id)
+        return removed
 
     async def ping(self, webhook_id: str) -> str:
         """Queue a `webhook.ping`; return its `webhook-id`. Raises as `one`, and `Conflict` where it is disabled."""

@@ -13,7 +13,14 @@ from apx.requests.ports import Bus
 from apx.webhooks.forward import DEADLINE_S, QUEUED_ONCE_S
 from apx.webhooks.model import PRODUCT, Webhook
 
-MOST_LETTERS = 10_000
+MOST_LETTERS = 20_000
+"""All that a webhook has: no more may wait for it, and as many are kept."""
+
+
+async def forget_deliveries(bus: Bus, webhook_id: str) -> int:
+    """Remove the dead letters of a webhook that was deleted; return how many. Raises `Unavailable`; safe to repeat."""
+    letters = await bus.dead_letters(PRODUCT, MOST_LETTERS, org=webhook_id)
+    return sum([await bus.forget_dead_letter(letter.id) for letter in letters])
 
 
 async def replay_deliveries(bus: Bus, webhook: Webhook, clock: Clock, *, since_ms: int = 0) -> int:
@@ -22,8 +29,8 @@ async def replay_deliveries(bus: Bus, webhook: Webhook, clock: Clock, *, since_m
     `since_ms`: only what was given up from then on. One that dies half-way may be repeated: what is queued already is
     not queued again. Raises `Unavailable`, and `Conflict` when too many wait: then those before it are queued.
     """
-    newest_first = await bus.dead_letters(PRODUCT, MOST_LETTERS)
-    letters = [one for one in reversed(newest_first) if one.envelope.org == webhook.id and one.at_ms >= since_ms]
+    newest_first = await bus.dead_letters(PRODUCT, MOST_LETTERS, org=webhook.id)
+    letters = [one for one in reversed(newest_first) if one.at_ms >= since_ms]
     for queued, letter in enumerate(letters):
         published = await bus.publish(again(letter, webhook, int(clock.time() * 1000)))
         if published.outcome == "backlog":

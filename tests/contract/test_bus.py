@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
+import pytest
+
 from apx.requests.model import Delivery, Problem, Progress
 from apx.requests.ports import Bus, ProductBounds, ResultStore, Settlement
 
@@ -394,11 +396,15 @@ class TestCancellation:
 
 
 class TestDeadLetters:
-    async def give_up(self, bus: Bus, reason: str = "attempts-exhausted", product: str = "orders") -> str:
-        [request_id] = await publish(bus, product=product)
+    async def give_up(
+        self, bus: Bus, reason: str = "attempts-exhausted", product: str = "orders", org: str = "acme", at_ms: int = 5
+    ) -> str:
+        [request_id] = await publish(bus, product=product, org=org)
         bounds = (ProductBounds(product, 9, 9),)
         [delivery] = await take(bus, bounds=bounds)
-        await bus.settle([done(delivery, dead_letter=Problem(code=reason, detail="503 five times"))])
+        why = Problem(code=reason, detail="503 five times")
+        ended = result(delivery, attempts=delivery.attempt, finished_ms=at_ms)
+        await bus.settle([Settlement(delivery=delivery, result=ended, dead_letter=why)])
         return request_id
 
     async def test_a_dead_letter_holds_the_request_and_the_reason(self, bus: Bus) -> None:
@@ -417,6 +423,23 @@ class TestDeadLetters:
         await self.give_up(bus, product="other")
         assert [letter.envelope.id for letter in await bus.dead_letters("orders", 2)] == ids[:0:-1]
         assert len(await bus.dead_letters()) == 4
+
+    @pytest.mark.parametrize("product", ["orders", "apx-webhooks"])
+    async def test_dead_letters_of_one_org_are_listed_newest_first_and_forgotten_alone(
+        self, bus: Bus, product: str
+    ) -> None:
+        ids = []
+        for at_ms in range(3):
+            ids.append(await self.give_up(bus, product=product, org="wh_1", at_ms=at_ms))
+            await self.give_up(bus, product=product, org="wh_2")
+        await self.give_up(bus, product="other", org="wh_1")
+        found = await bus.dead_letters(product, 10, org="wh_1")
+        assert [letter.envelope.id for letter in found] == ids[::-1]
+        assert [letter.id for letter in await bus.dead_letters(product, 2, org="wh_1")] == [one.id for one in found[:2]]
+        assert await bus.dead_letters(product, 10, org="wh_3") == []
+        assert len(await bus.dead_letters(product)) == 6
+        assert all([await bus.forget_dead_letter(letter.id) for letter in found])
+        assert {letter.envelope.org for letter in await bus.dead_letters(product)} == {"wh_2"}
 
     async def test_a_dead_letter_is_forgotten_once(self, bus: Bus) -> None:
         await self.give_up(bus)

@@ -91,9 +91,11 @@ class JournaledBus:
         """Yield ids of requests that were cancelled while they ran."""
         return self._lanes.cancellations()
 
-    async def dead_letters(self, product: str | None = None, limit: int = 100) -> list[DeadLetter]:
+    async def dead_letters(
+        self, product: str | None = None, limit: int = 100, *, org: str | None = None
+    ) -> list[DeadLetter]:
         """List the newest dead letters, newest first."""
-        return await self._documents.letters(product, limit)
+        return await self._documents.letters(product, limit, org=org)
 
     async def forget_dead_letter(self, letter_id: str) -> bool:
         """Remove one dead letter."""

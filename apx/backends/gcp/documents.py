@@ -102,6 +102,7 @@ class Documents:
         fields = {
             RECORD: _encode(msgspec.structs.replace(letter, id=name)),
             "product": letter.envelope.product,
+            "org": letter.envelope.org,
             "at_ms": letter.at_ms,
         }
         with unavailable("writing a dead letter"):
@@ -111,11 +112,13 @@ class Documents:
             except AlreadyExists:
                 return
 
-    async def letters(self, product: str | None, limit: int) -> list[DeadLetter]:
+    async def letters(self, product: str | None, limit: int, *, org: str | None = None) -> list[DeadLetter]:
         """Return the newest dead letters, newest first. Raises `Unavailable`."""
         query: Any = self._client.collection(DEAD_LETTERS)
         if product is not None:
             query = query.where(filter=FieldFilter("product", "==", product))
+        if org is not None:
+            query = query.where(filter=FieldFilter("org", "==", org))
         query = query.order_by("at_ms", direction=Query.DESCENDING).limit(limit)
         with unavailable("reading dead letters"):
             return [_letter(_field(one, RECORD)) async for one in query.stream(**bounded())]

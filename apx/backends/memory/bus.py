@@ -109,9 +109,12 @@ class MemoryBus:
         finally:
             self._listeners.discard(queue)
 
-    async def dead_letters(self, product: str | None = None, limit: int = 100) -> list[DeadLetter]:
+    async def dead_letters(
+        self, product: str | None = None, limit: int = 100, *, org: str | None = None
+    ) -> list[DeadLetter]:
         """List the newest dead letters, newest first."""
-        letters = [letter for letter in self._letters if product in (None, letter.envelope.product)]
+        of_product = [letter for letter in self._letters if product in (None, letter.envelope.product)]
+        letters = [letter for letter in of_product if org in (None, letter.envelope.org)]
         return letters[::-1][:limit]
 
     async def forget_dead_letter(self, letter_id: str) -> bool:

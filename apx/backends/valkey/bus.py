@@ -32,6 +32,8 @@ MOST_RECEIVED_BYTES = 8_388_608
 MOST_SENT_BYTES = 4_194_304
 BATCH = 256
 NO_BOUND = 2**31
+MOST_LETTERS = 20_000
+"""What is kept of a name is about half of that."""
 RECOVERY_S = 90.0
 """How long a store without its data may not know a request that a journal has: longer than the journal leaves an entry
 with a reader that has died."""
@@ -158,25 +160,32 @@ class ValkeyBus:
                 while listener.notices:
                     yield listener.notices.popleft().decode()
 
-    async def dead_letters(self, product: str | None = None, limit: int = 100) -> list[DeadLetter]:
+    async def dead_letters(
+        self, product: str | None = None, limit: int = 100, *, org: str | None = None
+    ) -> list[DeadLetter]:
         """List the newest dead letters, newest first."""
         with unavailable("dead letters"):
-            names = await cast("Awaitable[set[bytes]]", self._client.smembers("apx:dlqs"))
-            products = [product] if product else [name.decode() for name in names]
-            found = [
-                msgspec.structs.replace(_letter(fields[b"d"]), id=f"{name}:{entry.decode()}")
-                for name in products
-                for entry, fields in await self._client.xrevrange(f"apx:dlq:{name}", count=limit)
-            ]
-        return sorted(found, key=lambda letter: letter.at_ms, reverse=True)[:limit]
+            kept = await cast("Awaitable[set[bytes]]", self._client.smembers("apx:dlqs"))
+            names = [name for one in kept if _holds(name := one.decode(), product, org)]
+            async with self._client.pipeline(transaction=False) as pipe:
+                for name in names:
+                    pipe.xrevrange(f"apx:dlq:{name}", count=limit if org is None else MOST_LETTERS)
+                streams = await pipe.execute()
+        found = [
+            msgspec.structs.replace(_letter(fields[b"d"]), id=f"{name}:{entry.decode()}")
+            for name, entries in zip(names, streams, strict=True)
+            for entry, fields in entries
+        ]
+        newest = sorted(found, key=lambda letter: letter.at_ms, reverse=True)
+        return [letter for letter in newest if org in (None, letter.envelope.org)][:limit]
 
     async def forget_dead_letter(self, letter_id: str) -> bool:
         """Remove one dead letter."""
-        product, _, entry = letter_id.partition(":")
+        name, _, entry = letter_id.partition(":")
         if not all(part.isdigit() for part in entry.split("-")):
             return False
         with unavailable("dead letters"):
-            return bool(await self._client.xdel(f"apx:dlq:{product}", entry))
+            return bool(await self._client.xdel(f"apx:dlq:{name}", entry))
 
     async def depth(self) -> dict[tuple[str, str], int]:
         """Count waiting and running requests by (product, org)."""
@@ -234,6 +243,12 @@ class _Bounds:
 
 def _bound(bounds: ProductBounds) -> str:
     return f"{max(1, bounds.concurrency)}:{max(1, bounds.concurrency_per_org)}"
+
+
+def _holds(name: str, product: str | None, org: str | None) -> bool:
+    """Tell whether the dead letters of a name, `PRODUCT` or `PRODUCT.ORG`, may have those of a product and an org."""
+    of_product, _, of_org = name.partition(".")
+    return product in (None, of_product) and (org is None or of_org in ("", org))
 
 
 def _lane(envelope: Envelope) -> str:

@@ -79,6 +79,11 @@ local function owner(lane)
   return string.match(lane, '^([^:]*):([^:]*):')
 end
 
+-- A product of APX's own: its requests are no usage.
+local function is_own(product)
+  return string.sub(product, 1, 4) == 'apx-'
+end
+
 local function count(key, field, by)
   if call('HINCRBY', key, field, by) <= 0 then call('HDEL', key, field) end
 end
@@ -130,8 +135,7 @@ end
 -- A request that got its result from outside a delivery leaves its lane: only here its result and its envelope, which
 -- knows the key and the plan, are at hand together.
 local function drop_ended(lane, product, org, id)
-  local own = string.sub(product, 1, 4) == 'apx-' -- what APX does of itself is no usage
-  if not own and call('EXISTS', KNOWN .. id) == 0 then -- a journal tells of what it keeps
+  if not is_own(product) and call('EXISTS', KNOWN .. id) == 0 then -- a journal tells of what it keeps
     local head = call('LINDEX', LANE .. lane, 0)
     note_used('c', cmsgpack.pack(accepted(head)))
     note_used('r', call('GET', RESULT .. id))

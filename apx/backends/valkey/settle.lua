@@ -32,16 +32,18 @@ local function go_on(lane, product, org, state, want_next)
   leave(product, org)
 end
 
-local function bury(product, letter)
-  call('XADD', 'apx:dlq:' .. product, 'MAXLEN', '~', 10000, '*', 'd', letter)
-  call('SADD', 'apx:dlqs', product)
+-- What APX does of itself is kept by org: one webhook's dead letters push out no other's.
+local function bury(product, org, letter)
+  local name = is_own(product) and product .. '.' .. org or product
+  call('XADD', 'apx:dlq:' .. name, 'MAXLEN', '~', 10000, '*', 'd', letter)
+  call('SADD', 'apx:dlqs', name)
 end
 
 local function finish(lane, product, org, state, at)
   local id, fence = ARGV[at + 1], ARGV[at + 2]
   local counted = call('SET', RESULT .. id, fence .. '\n' .. ARGV[at + 4], 'NX', 'PX', ARGV[at + 5])
   if counted then
-    if ARGV[at + 7] ~= '' then bury(product, ARGV[at + 7]) end
+    if ARGV[at + 7] ~= '' then bury(product, org, ARGV[at + 7]) end
     if ARGV[at + 8] ~= '' then note_used('e', ARGV[at + 8]) end
     call('PUBLISH', NOTICE .. id, 'r')
     drop_head(lane, product, org, id)

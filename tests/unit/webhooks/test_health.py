@@ -173,8 +173,8 @@ async def test_a_replay_that_dies_half_way_may_be_repeated() -> None:
         async def publish(self, envelope: Envelope) -> Published:
             return await telling.bus.publish(envelope)
 
-        async def dead_letters(self, product: str | None = None, limit: int = 100) -> object:
-            return await telling.bus.dead_letters(product, limit)
+        async def dead_letters(self, product: str | None = None, limit: int = 100, *, org: str | None = None) -> object:
+            return await telling.bus.dead_letters(product, limit, org=org)
 
         async def forget_dead_letter(self, letter_id: str) -> bool:
             raise Unavailable(f"killed before {letter_id} is forgotten")
@@ -195,6 +195,12 @@ async def test_a_replay_may_be_of_what_is_younger_than_a_moment() -> None:
     await telling.until_idle()
     assert await telling.manage.replay("wh_1", since_ms=since_ms) == 1
     assert len(await telling.bus.dead_letters("apx-webhooks")) == 1
+
+
+async def test_what_was_given_up_of_a_webhook_goes_with_it() -> None:
+    telling = await given_up(Answer(410), requests=3)
+    await telling.manage.delete("wh_1")
+    assert await telling.bus.dead_letters("apx-webhooks") == []
 
 
 async def test_a_replay_takes_up_no_other_webhooks_letters() -> None:

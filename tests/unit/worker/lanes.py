@@ -79,8 +79,11 @@ class Lanes:
         self.extended += len(deliveries)
         return [self._holds(d) and d.envelope.id not in self.results for d in deliveries]
 
-    async def dead_letters(self, product: str | None = None, limit: int = 100) -> list[DeadLetter]:
-        return [letter for letter in self.letters if product in (None, letter.envelope.product)][:limit]
+    async def dead_letters(
+        self, product: str | None = None, limit: int = 100, *, org: str | None = None
+    ) -> list[DeadLetter]:
+        of_product = [letter for letter in self.letters if product in (None, letter.envelope.product)]
+        return [letter for letter in of_product if org in (None, letter.envelope.org)][:limit]
 
     async def forget_dead_letter(self, letter_id: str) -> bool:
         before = len(self.letters)
