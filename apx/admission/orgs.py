@@ -37,7 +37,9 @@ class OrgState(msgspec.Struct, frozen=True, kw_only=True):
     actor: str = ""
     why: str = ""
     terms: OrgTerms | None = None
-    """None: no terms were ever given."""
+    """None: no terms were ever given, or these cannot be read."""
+    unread: str = ""
+    """Why its terms cannot be read: they are those of a newer version."""
 
 
 class OrgStore(Protocol):
@@ -68,6 +70,16 @@ class OrgStore(Protocol):
     def changes(self) -> AsyncIterator[str]:
         """Yield each org that changed; an empty text at first and each few seconds: time to look at all."""
         ...
+
+
+def kept_state(org: str, state: bytes | None, terms: bytes | None) -> OrgState:
+    """Return an org's state from what a store keeps (msgpack). Terms that cannot be read do not hide a suspension."""
+    found = OrgState(org=org) if state is None else msgspec.msgpack.decode(state, type=OrgState)
+    try:
+        given, unread = None if terms is None else msgspec.msgpack.decode(terms, type=OrgTerms), ""
+    except msgspec.ValidationError as error:
+        given, unread = None, str(error)
+    return msgspec.structs.replace(found, terms=given, unread=unread)
 
 
 class KnownOrg(msgspec.Struct, frozen=True, kw_only=True):

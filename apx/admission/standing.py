@@ -6,7 +6,7 @@ import asyncio
 
 import structlog
 
-from apx.admission.orgs import NO_TERMS, OrgStore, OrgTerms
+from apx.admission.orgs import NO_TERMS, OrgState, OrgStore, OrgTerms
 from apx.errors import Unavailable
 
 _RECONNECT_S = 0.5
@@ -25,6 +25,7 @@ class Standing:
         self._store = store
         self._suspended: frozenset[str] | None = None
         self._terms: dict[str, OrgTerms] = {}
+        self._unread: dict[str, str] = {}
         self._changed = asyncio.Event()
 
     def suspended(self, org: str) -> bool:
@@ -45,16 +46,22 @@ class Standing:
     async def look(self) -> None:
         """Ask the store for all. Raises `Unavailable`."""
         states = await self._store.list_orgs()
-        self._terms = {state.org: self._same(state.org, state.terms) for state in states if state.terms is not None}
+        self._terms = {state.org: terms for state in states if (terms := self._known_terms(state)) is not None}
         found = frozenset(state.org for state in states if state.suspended)
         if found != self._suspended:
             self._suspended = found
             self._changed.set()
             self._changed = asyncio.Event()
 
-    def _same(self, org: str, terms: OrgTerms) -> OrgTerms:
-        known = self._terms.get(org)
-        return known if known is not None and known == terms else terms
+    def _known_terms(self, state: OrgState) -> OrgTerms | None:
+        """Return an org's terms: the same object when they are the same, and the last ones when these are not read."""
+        known = self._terms.get(state.org)
+        if not state.unread:
+            return known if known == state.terms else state.terms
+        if state.unread != self._unread.get(state.org):
+            self._unread[state.org] = state.unread
+            _log.error("orgs.terms-not-read", org=state.org, detail=state.unread)
+        return known
 
     async def follow(self) -> None:
         """Keep up, until cancelled."""

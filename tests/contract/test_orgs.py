@@ -134,6 +134,27 @@ async def test_orgs_with_either_are_listed(store: OrgStore) -> None:
     assert [(one.org, one.terms) for one in await store.list_orgs()] == [("a", None), ("b", TERMS)]
 
 
+async def test_terms_of_a_newer_version_leave_the_last_ones_and_hide_no_suspension(
+    store: OrgStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if isinstance(store, MemoryOrgs):
+        return  # keeps values, and reads nothing
+    standing = Standing(store)
+    await store.put_terms("acme", TERMS)
+    await standing.look()
+    newer = msgspec.msgpack.encode({"quotas": [{"name": "w", "per": "week", "requests": 1}]})
+    monkeypatch.setattr("msgspec.msgpack.encode", lambda _: newer)
+    await store.put_terms("acme", OrgTerms())
+    monkeypatch.undo()
+    await store.put(state())
+    await standing.look()
+    assert standing.terms("acme") == TERMS
+    assert standing.suspended("acme")
+    [found] = await store.list_orgs()
+    assert (found.terms, "week" in found.unread) == (None, True)
+    assert Standing(store).terms("acme") == OrgTerms()
+
+
 async def test_new_terms_are_known_everywhere_within_a_second(store: OrgStore) -> None:
     standings = [Standing(store) for _ in range(3)]
     for one in standings:

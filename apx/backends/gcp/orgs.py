@@ -9,7 +9,7 @@ from google.cloud.firestore import SERVER_TIMESTAMP, AsyncClient, AsyncDocumentR
 from google.cloud.firestore_v1.base_document import DocumentSnapshot
 from google.cloud.firestore_v1.types import Document, Target
 
-from apx.admission.orgs import OrgState, OrgStore, OrgTerms
+from apx.admission.orgs import OrgState, OrgStore, OrgTerms, kept_state
 from apx.backends.gcp import names
 from apx.backends.gcp.connection import unavailable
 from apx.backends.gcp.firestore import Listener, Signal, bounded, query_target
@@ -68,7 +68,4 @@ class FirestoreOrgs(OrgStore):
 
 def _state(found: DocumentSnapshot[AsyncDocumentReference]) -> OrgState:
     kept = found.to_dict() or {}
-    state, terms = kept.get(names.STATE), kept.get(names.TERMS)
-    known = OrgState(org=found.id) if state is None else msgspec.msgpack.decode(state, type=OrgState)
-    given = None if terms is None else msgspec.msgpack.decode(terms, type=OrgTerms)
-    return msgspec.structs.replace(known, terms=given)
+    return kept_state(found.id, kept.get(names.STATE), kept.get(names.TERMS))

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import msgspec
 from valkey.asyncio import Valkey
 
-from apx.admission.orgs import OrgState, OrgStore, OrgTerms
+from apx.admission.orgs import OrgState, OrgStore, OrgTerms, kept_state
 from apx.backends.valkey.connection import unavailable
 from apx.backends.valkey.feed import listen
 from apx.backends.valkey.log import Log
@@ -29,7 +29,7 @@ class ValkeyOrgs(OrgStore):
                 step.hget(_ORGS, org)
                 step.hget(_TERMS, org)
                 state, terms = await step.execute()
-        return None if state is None and terms is None else _state(org, state, terms)
+        return None if state is None and terms is None else kept_state(org, state, terms)
 
     async def put(self, state: OrgState) -> None:
         """Let a state hold from now on, its terms aside."""
@@ -54,15 +54,9 @@ class ValkeyOrgs(OrgStore):
                 step.hgetall(_ORGS)
                 step.hgetall(_TERMS)
                 states, terms = await step.execute()
-        return [_state(org.decode(), states.get(org), terms.get(org)) for org in sorted({*states, *terms})]
+        return [kept_state(org.decode(), states.get(org), terms.get(org)) for org in sorted({*states, *terms})]
 
     async def changes(self) -> AsyncIterator[str]:
         """Yield the name of each org that changed; an empty text first, and after two seconds without a change."""
         async for message in listen(self._client, _CHANNEL):
             yield "" if message is None else message.decode()
-
-
-def _state(org: str, state: bytes | None, terms: bytes | None) -> OrgState:
-    found = OrgState(org=org) if state is None else msgspec.msgpack.decode(state, type=OrgState)
-    given = None if terms is None else msgspec.msgpack.decode(terms, type=OrgTerms)
-    return msgspec.structs.replace(found, terms=given)
