@@ -18,6 +18,7 @@ from tests.bench import (
     bus,
     decision,
     growth,
+    hierarchy,
     judge,
     keys,
     latency,
@@ -66,6 +67,7 @@ GROUPS: dict[str, Group] = {
     "replay": replay,
     "synth": synth,
     "limits": limits,
+    "hierarchy": hierarchy,
     "keys": keys,
     "overload": overload,
 }
