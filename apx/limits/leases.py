@@ -34,6 +34,8 @@ LOCAL_SHARE = 0.25
 """What a router lets through of a limit by itself, while the store is away and the plan says `local`."""
 ASK_AGAIN_S = 1.0
 """How long a window that is used up is not asked about: its size can be changed, and what others hold comes back."""
+FORGOTTEN_S = 300.0
+"""How long what was last known of a bucket is kept, when nobody asks for it."""
 MOST_LOANS = 100_000
 _TRIES = 10
 """How often one request asks: what was lent may not do for all who wait, and a level may lack what another has."""
@@ -99,10 +101,12 @@ class _Loan:
         self.expires = self.touched = self.asked_again_at = _NEVER
         self.flying: asyncio.Task[None] | None = None
 
-    def is_past(self, now_s: float) -> bool:
-        """Whether its window has ended, and nobody uses it or waits for it."""
-        over = isinstance(self.rate, Window) and self.rate.ends_s <= now_s
-        return over and self.flying is None and not (self.used or self.held or self.wanted)
+    def is_over(self, now: float, now_s: float) -> bool:
+        """Whether nothing of it is held, and its window has ended or nobody has asked for it for long."""
+        if self.used or self.held or self.wanted or self.flying is not None:
+            return False
+        ended = isinstance(self.rate, Window) and self.rate.ends_s <= now_s
+        return ended or now - self.expires > FORGOTTEN_S
 
 
 class Limiter:
@@ -172,8 +176,10 @@ class Limiter:
         for tried in range(_TRIES):
             now = self._clock.monotonic()
             lacking = [charge for charge in charges if self._free(charge[0], now, has_waited=tried > 0) < charge[1]]
-            if not lacking:
+            if not lacking and all(level.bucket in self._loans for level, _ in charges):
                 return self._use(charges, now)
+            if not lacking:
+                continue  # one was forgotten for another
             for level, cost in lacking:
                 if self._loan(level).asked_again_at > now:
                     return Answer(level, self._refused(level, cost))
@@ -189,7 +195,7 @@ class Limiter:
             await asyncio.sleep(KEEP_EVERY_S)
             now, now_s = self._clock.monotonic(), self._clock.time()
             for bucket, loan in list(self._loans.items()):
-                if loan.is_past(now_s):
+                if loan.is_over(now, now_s):
                     del self._loans[bucket]
                 elif loan.flying is None and (loan.used or loan.held) and now >= self._away_until:
                     idle = now - loan.touched > IDLE_S
@@ -287,6 +293,8 @@ class Limiter:
         return flying
 
     def _fly(self, bucket: str, loan: _Loan, hold: float, cost: float = 0.0) -> asyncio.Task[None]:
+        if bucket in self._loans:
+            self._loans.move_to_end(bucket)
         loan.flying = asyncio.create_task(self._exchange(bucket, loan, hold, cost))
         return loan.flying
 
