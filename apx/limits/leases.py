@@ -40,6 +40,7 @@ MOST_LOANS = 100_000
 _TRIES = 10
 """How often one request asks: what was lent may not do for all who wait, and a level may lack what another has."""
 
+_ROUNDING = 1e-9
 _NEVER = float("-inf")
 """Before any time of a clock."""
 
@@ -167,7 +168,8 @@ class Limiter:
         seen = await self._take([charge for charge in charges if charge[0].observed], "local")
         refusing = None if seen.taken.allowed else seen.level
         taken = msgspec.structs.replace(seen.taken, allowed=True, retry_after_s=0.0)
-        return msgspec.structs.replace(answer or Answer(seen.level, taken), observed=refusing)
+        shown = Answer(seen.level, taken) if answer is None or answer.level.kind == "budget" else answer
+        return msgspec.structs.replace(shown, observed=refusing)
 
     async def _take(self, charges: Sequence[_Charge], when_away: WhenAway) -> Answer:
         for level, cost in charges:
@@ -235,15 +237,16 @@ class Limiter:
         return self._here(level, now) - (0.0 if has_waited else self._loan(level).wanted)
 
     def _use(self, charges: Sequence[_Charge], now: float) -> Answer:
-        least, least_left = charges[0][0], float("inf")
+        least, least_left = None, 0.0
         for level, cost in charges:
             loan = self._loans[level.bucket]
             loan.held -= cost
             loan.used += cost
             loan.touched = now
             left = loan.held + loan.left
-            if left < least_left and level.kind != "budget":  # money is no number of requests that could be the least
+            if least is None or (left < least_left and level.kind != "budget"):  # money is no number of requests
                 least, least_left = level, left
+        assert least is not None  # noqa: S101 -- a request has one level at least
         return Answer(least, self._taken(least.rate, least_left))
 
     def _refused(self, level: Level, cost: float) -> Taken:
@@ -262,7 +265,7 @@ class Limiter:
             if isinstance(bound, Window)
             else (bound.burst - left) / bound.per_second
         )
-        return Taken(allowed=True, remaining=max(0, int(left + 1e-9)), reset_s=reset_s, retry_after_s=0.0)
+        return Taken(allowed=True, remaining=max(0, int(left + _ROUNDING)), reset_s=reset_s, retry_after_s=0.0)
 
     async def _ask(self, charges: Sequence[_Charge]) -> bool:
         """Ask for what is lacking; False when the store does not answer."""
@@ -275,7 +278,8 @@ class Limiter:
             _, late = await asyncio.wait(self._flying(charges), timeout=STORE_TIMEOUT_S)
         finally:
             for loan, cost in loans:
-                loan.wanted -= cost
+                left = loan.wanted - cost
+                loan.wanted = left if left > _ROUNDING else 0.0
         if late:
             self._gone("timeout")
         return self._clock.monotonic() >= self._away_until
@@ -333,12 +337,10 @@ class Limiter:
             return Answer(charges[0][0], taken, away=True)
         answers = []
         for level, cost in charges:
-            answer = Answer(level, self._alone(level, cost))
-            if not answer.taken.allowed:
-                return answer
-            if level.kind != "budget":
-                answers.append(answer)
-        return min(answers, key=lambda answer: answer.taken.remaining)
+            answers.append(Answer(level, self._alone(level, cost)))
+            if not answers[-1].taken.allowed:
+                return answers[-1]
+        return min(answers, key=lambda answer: (answer.level.kind == "budget", answer.taken.remaining))
 
     def _alone(self, level: Level, cost: float) -> Taken:
         """Take from a part of a limit: of a window, from a part of what was last known to be left."""
