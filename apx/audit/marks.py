@@ -16,11 +16,11 @@ from apx.telemetry import metrics
 Tell = Callable[[Standing, Mark], Awaitable[None]]
 """May be given the same again. Raises `Unavailable`."""
 ACTION, ACTOR = "budget-mark", "control"
-_SLACK_MS = 3_600_000
-"""How far the log's clock may be behind the one that windows are counted by."""
-_MOST_MARKS = 5_000
-"""That one org can have in a month: six budgets of ten marks each, day by day."""
-_MOST_KEPT = 100_000
+_LONGEST_MS = 33 * 86_400_000
+"""Before a day or a month ends, the last that may count to a month of today: marks are looked for since then."""
+_MOST_KEPT = 200_000
+_Name = tuple[str, str, str]
+"""Org, budget, and the mark in its window."""
 _log = structlog.get_logger(__name__)
 
 
@@ -33,7 +33,7 @@ async def tell_mark(audit: AuditStore, standing: Standing, mark: Mark) -> None:
 
 
 class Teller:
-    """Tells what is new; what was told stands in the log, so that a restart tells nothing again.
+    """Tells what is new; what was told stands in the log: neither a restart nor another process tells it again.
 
     The org is told first: after a crash in between it is told a second time, rather than never.
     """
@@ -41,31 +41,40 @@ class Teller:
     def __init__(self, audit: AuditStore, tell_org: Tell | None = None) -> None:
         self._audit = audit
         self._tell_org = tell_org
-        self._told: set[tuple[str, str, str]] = set()
+        self._told: set[_Name] = set()
+        self._read_to: int | None = None
+        """The number of the last entry that was looked at."""
 
     async def tell(self, standing: Standing) -> list[Mark]:
         """Tell the marks that a budget has passed and that were not told; return them. Raises `Unavailable`."""
-        told = []
-        for mark in standing.passed:
-            change = _change(standing, mark)
-            name = change.org, change.subject, change.after
-            if name in self._told:
-                continue
-            if not await self._is_in_the_log(standing, change):
-                if self._tell_org is not None:
-                    await self._tell_org(standing, mark)
-                await tell_mark(self._audit, standing, mark)
-                told.append(mark)
-            if len(self._told) >= _MOST_KEPT:
-                self._told.clear()  # the log knows them
+        passed = {_name(_change(standing, mark)): mark for mark in standing.passed}
+        if passed.keys() <= self._told:
+            return []
+        await self._catch_up(int(standing.span.ends_s * 1000) - _LONGEST_MS)
+        fresh = [(name, mark) for name, mark in passed.items() if name not in self._told]
+        for name, mark in fresh:
+            if self._tell_org is not None:
+                await self._tell_org(standing, mark)
+            await tell_mark(self._audit, standing, mark)
             self._told.add(name)
-        return told
+        return [mark for _, mark in fresh]
 
-    async def _is_in_the_log(self, standing: Standing, change: Change) -> bool:
-        since_ms = int(standing.span.begins_s * 1000) - _SLACK_MS
-        wanted = Wanted(since_ms=since_ms, org=change.org, action=ACTION)
-        entries = await newest(self._audit, wanted, _MOST_MARKS)
-        return any((entry.subject, entry.after) == (change.subject, change.after) for entry in entries)
+    async def _catch_up(self, since_ms: int) -> None:
+        """Read what was told: at first since a moment, then what came since the last time."""
+        if len(self._told) > _MOST_KEPT:
+            self._told, self._read_to = set(), None
+        if self._read_to is None:
+            head = await self._audit.head()
+            wanted = Wanted(since_ms=since_ms, action=ACTION)
+            self._told = set(map(_name, await newest(self._audit, wanted, _MOST_KEPT, before=head.number + 1)))
+            self._read_to = head.number
+        while page := await self._audit.read(self._read_to):
+            self._told |= {_name(entry) for entry in page if entry.action == ACTION}
+            self._read_to = page[-1].number
+
+
+def _name(told: Change) -> _Name:
+    return told.org, told.subject, told.after
 
 
 def _change(standing: Standing, mark: Mark) -> Change:

@@ -44,6 +44,11 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+def micro(usd: float | None) -> float:
+    """Return dollars in millionths, without what doubles add to them."""
+    return round(usd * MICRO, 3) if usd else 0.0
+
+
 def bucket_of(org: str, budget: Budget, span: Span) -> str:
     """Name the bucket of a budget's day or month."""
     return f"b:{org}:{budget.name}:{span.label}"

@@ -34,10 +34,13 @@ LOCAL_SHARE = 0.25
 """What a router lets through of a limit by itself, while the store is away and the plan says `local`."""
 ASK_AGAIN_S = 1.0
 """How long a window that is used up is not asked about: its size can be changed, and what others hold comes back."""
+FORGOTTEN_S = 300.0
+"""How long what was last known of a bucket is kept, when nobody asks for it."""
 MOST_LOANS = 100_000
 _TRIES = 10
 """How often one request asks: what was lent may not do for all who wait, and a level may lack what another has."""
 
+_ROUNDING = 1e-9
 _NEVER = float("-inf")
 """Before any time of a clock."""
 
@@ -99,10 +102,12 @@ class _Loan:
         self.expires = self.touched = self.asked_again_at = _NEVER
         self.flying: asyncio.Task[None] | None = None
 
-    def is_past(self, now_s: float) -> bool:
-        """Whether its window has ended, and nobody uses it or waits for it."""
-        over = isinstance(self.rate, Window) and self.rate.ends_s <= now_s
-        return over and self.flying is None and not (self.used or self.held or self.wanted)
+    def is_over(self, now: float, now_s: float) -> bool:
+        """Whether nothing of it is held, and its window has ended or nobody has asked for it for long."""
+        if self.used or self.held or self.wanted or self.flying is not None:
+            return False
+        ended = isinstance(self.rate, Window) and self.rate.ends_s <= now_s
+        return ended or now - self.expires > FORGOTTEN_S
 
 
 class Limiter:
@@ -163,7 +168,8 @@ class Limiter:
         seen = await self._take([charge for charge in charges if charge[0].observed], "local")
         refusing = None if seen.taken.allowed else seen.level
         taken = msgspec.structs.replace(seen.taken, allowed=True, retry_after_s=0.0)
-        return msgspec.structs.replace(answer or Answer(seen.level, taken), observed=refusing)
+        shown = Answer(seen.level, taken) if answer is None or answer.level.kind == "budget" else answer
+        return msgspec.structs.replace(shown, observed=refusing)
 
     async def _take(self, charges: Sequence[_Charge], when_away: WhenAway) -> Answer:
         for level, cost in charges:
@@ -172,8 +178,10 @@ class Limiter:
         for tried in range(_TRIES):
             now = self._clock.monotonic()
             lacking = [charge for charge in charges if self._free(charge[0], now, has_waited=tried > 0) < charge[1]]
-            if not lacking:
+            if not lacking and all(level.bucket in self._loans for level, _ in charges):
                 return self._use(charges, now)
+            if not lacking:
+                continue  # one was forgotten for another
             for level, cost in lacking:
                 if self._loan(level).asked_again_at > now:
                     return Answer(level, self._refused(level, cost))
@@ -189,7 +197,7 @@ class Limiter:
             await asyncio.sleep(KEEP_EVERY_S)
             now, now_s = self._clock.monotonic(), self._clock.time()
             for bucket, loan in list(self._loans.items()):
-                if loan.is_past(now_s):
+                if loan.is_over(now, now_s):
                     del self._loans[bucket]
                 elif loan.flying is None and (loan.used or loan.held) and now >= self._away_until:
                     idle = now - loan.touched > IDLE_S
@@ -229,15 +237,16 @@ class Limiter:
         return self._here(level, now) - (0.0 if has_waited else self._loan(level).wanted)
 
     def _use(self, charges: Sequence[_Charge], now: float) -> Answer:
-        least, least_left = charges[0][0], float("inf")
+        least, least_left = None, 0.0
         for level, cost in charges:
             loan = self._loans[level.bucket]
             loan.held -= cost
             loan.used += cost
             loan.touched = now
             left = loan.held + loan.left
-            if left < least_left and level.kind != "budget":  # money is no number of requests that could be the least
+            if least is None or (left < least_left and level.kind != "budget"):  # money is no number of requests
                 least, least_left = level, left
+        assert least is not None  # noqa: S101 -- a request has one level at least
         return Answer(least, self._taken(least.rate, least_left))
 
     def _refused(self, level: Level, cost: float) -> Taken:
@@ -256,7 +265,7 @@ class Limiter:
             if isinstance(bound, Window)
             else (bound.burst - left) / bound.per_second
         )
-        return Taken(allowed=True, remaining=max(0, int(left + 1e-9)), reset_s=reset_s, retry_after_s=0.0)
+        return Taken(allowed=True, remaining=max(0, int(left + _ROUNDING)), reset_s=reset_s, retry_after_s=0.0)
 
     async def _ask(self, charges: Sequence[_Charge]) -> bool:
         """Ask for what is lacking; False when the store does not answer."""
@@ -269,7 +278,8 @@ class Limiter:
             _, late = await asyncio.wait(self._flying(charges), timeout=STORE_TIMEOUT_S)
         finally:
             for loan, cost in loans:
-                loan.wanted -= cost
+                left = loan.wanted - cost
+                loan.wanted = left if left > _ROUNDING else 0.0
         if late:
             self._gone("timeout")
         return self._clock.monotonic() >= self._away_until
@@ -287,6 +297,8 @@ class Limiter:
         return flying
 
     def _fly(self, bucket: str, loan: _Loan, hold: float, cost: float = 0.0) -> asyncio.Task[None]:
+        if bucket in self._loans:
+            self._loans.move_to_end(bucket)
         loan.flying = asyncio.create_task(self._exchange(bucket, loan, hold, cost))
         return loan.flying
 
@@ -325,12 +337,10 @@ class Limiter:
             return Answer(charges[0][0], taken, away=True)
         answers = []
         for level, cost in charges:
-            answer = Answer(level, self._alone(level, cost))
-            if not answer.taken.allowed:
-                return answer
-            if level.kind != "budget":
-                answers.append(answer)
-        return min(answers, key=lambda answer: answer.taken.remaining)
+            answers.append(Answer(level, self._alone(level, cost)))
+            if not answers[-1].taken.allowed:
+                return answers[-1]
+        return min(answers, key=lambda answer: (answer.level.kind == "budget", answer.taken.remaining))
 
     def _alone(self, level: Level, cost: float) -> Taken:
         """Take from a part of a limit: of a window, from a part of what was last known to be left."""

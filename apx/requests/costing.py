@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from apx.catalog.model import Cost, CostFrom
-from apx.limits.budgets import MICRO
+from apx.limits.budgets import micro
 from apx.limits.store import Settle
 from apx.requests.model import Envelope, Result
 
@@ -31,7 +31,7 @@ def settled_usd(cost: Cost | None, result: Result) -> float | None:
 def unsettled(envelope: Envelope, result: Result) -> list[Settle]:
     """Return what its budgets are still to be told of a request."""
     usd = (envelope.cost_usd or 0.0) if result.cost_usd is None else result.cost_usd
-    return [Settle(one.bucket, one.ends_s, (usd - one.usd) * MICRO) for one in envelope.reserved if usd != one.usd]
+    return [Settle(one.bucket, one.ends_s, micro(usd) - micro(one.usd)) for one in envelope.reserved if usd != one.usd]
 
 
 def _units(said: CostFrom, result: Result) -> float | None:

@@ -16,7 +16,7 @@ from apx.admission.standing import Standing
 from apx.catalog.model import Mode
 from apx.clock import Clock
 from apx.errors import ApxError, Unavailable
-from apx.limits.budgets import MICRO
+from apx.limits.budgets import micro
 from apx.limits.leases import Limiter
 from apx.release.digest import short
 from apx.requests.model import Progress, Result
@@ -209,7 +209,7 @@ class Router:
         )
         accepted = await self._acceptor.accept(admitted, call)
         if admitted.budgets and (isinstance(accepted, Refused) or accepted.duplicate):
-            self._limits.give_back(admitted.budgets, (admitted.decision.cost_usd or 0.0) * MICRO)
+            self._limits.give_back(admitted.budgets, micro(admitted.decision.cost_usd))
         return accepted if isinstance(accepted, Refused) else (admitted, accepted)
 
     def _shed(self, exchange: Exchange, product: LiveProduct, priority: int) -> Refused:
@@ -278,8 +278,7 @@ class Router:
             return judged
         falls_under = levels(product, judged, self._standing.terms(caller.org), self._clock.time(), self._limits.left)
         decision, when_away = judged.decision, judged.plan.when_limits_are_away
-        micro_usd = (decision.cost_usd or 0.0) * MICRO
-        limit = await self._limits.take(falls_under, decision.cost, when_away, micro_usd)
+        limit = await self._limits.take(falls_under, decision.cost, when_away, micro(decision.cost_usd))
         return conclude(product, judged, limit, falls_under)
 
     def _count(self, arrival: Arrival, stable: LiveProduct, call: Call, answer: Admitted | Refused) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
-from apx.audit.entry import Entry
+from apx.audit.entry import Change, Entry
 from apx.audit.marks import Teller
 from apx.backends.memory.audit import MemoryAudit
 from apx.catalog.model import Budget, Mark
@@ -63,6 +64,33 @@ async def test_who_starts_anew_tells_nothing_again() -> None:
     assert [mark.percent for mark in await Teller(log).tell(standing(55))] == [50]
     assert [mark.percent for mark in await Teller(log).tell(standing(85))] == [80]
     assert await Teller(log).tell(standing(85)) == []
+
+
+async def test_of_two_processes_the_second_tells_what_the_first_has_not() -> None:
+    log = MemoryAudit()
+    one, other = Teller(log), Teller(log)
+    await one.tell(standing(55))
+    assert await other.tell(standing(55)) == []
+    assert [mark.percent for mark in await other.tell(standing(85))] == [80]
+    assert await one.tell(standing(99)) == []
+
+
+async def test_the_log_is_read_once_and_then_only_what_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = MemoryAudit()
+    for _ in range(3):
+        await log.append([Change(action="key-create", actor="ann", subject="key")] * 200)
+    teller, read = Teller(log), []
+    reads = log.read
+
+    async def noted(after: int = 0, limit: int = 500) -> list[Entry]:
+        read.append(after)
+        return await reads(after, limit)
+
+    monkeypatch.setattr(log, "read", noted)
+    for number in range(5):
+        await teller.tell(msgspec.structs.replace(standing(55), org=f"org-{number}"))
+    assert read[:2] == [100, 0]
+    assert min(read[2:]) >= 600
 
 
 async def test_another_month_budget_or_org_has_its_own() -> None:

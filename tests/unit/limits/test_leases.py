@@ -11,7 +11,7 @@ from apx.backends.memory.limits import MemoryLimits
 from apx.catalog.model import Rate
 from apx.clock import ManualClock
 from apx.errors import Unavailable
-from apx.limits.leases import ASK_AGAIN_S, AWAY_S, LOAN_S, LOCAL_SHARE, Answer, Level, Limiter, WhenAway
+from apx.limits.leases import ASK_AGAIN_S, AWAY_S, FORGOTTEN_S, LOAN_S, LOCAL_SHARE, Answer, Level, Limiter, WhenAway
 from apx.limits.store import Grant, LimitStore, Settle, Spent, Want
 from apx.limits.windows import Window
 
@@ -208,6 +208,29 @@ async def test_idle_loans_go_back(limiter: Limiter, store: Store, clock: ManualC
             await asyncio.sleep(0.01)
     keeping.cancel()
     await asyncio.gather(keeping, return_exceptions=True)
+
+
+async def test_more_buckets_than_are_remembered_break_nothing(
+    limiter: Limiter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("apx.limits.leases.MOST_LOANS", 2)
+    for number in range(20):
+        pair = [Level("plan", "first", RATE), Level("plan", f"{number}", RATE)]
+        assert (await take(limiter, *pair, cost=0.0 if number % 4 else 1.0)).taken.allowed
+    assert limiter.loans <= 2
+
+
+async def test_what_nobody_asks_for_is_forgotten_in_time(limiter: Limiter, clock: ManualClock) -> None:
+    await take(limiter)
+    keeping = asyncio.create_task(limiter.keep())
+    clock.advance(FORGOTTEN_S + 2 * LOAN_S)
+    async with asyncio.timeout(5):
+        while limiter.loans:
+            clock.advance(FORGOTTEN_S)
+            await asyncio.sleep(0.01)
+    keeping.cancel()
+    await asyncio.gather(keeping, return_exceptions=True)
+    assert (await take(limiter)).taken.allowed
 
 
 async def test_a_loan_in_use_is_renewed_before_it_ends(limiter: Limiter, store: Store, clock: ManualClock) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+import pytest
 
 from apx.admission.orgs import OrgTerms, budgets_of
 from apx.catalog.model import Async, Budget, Cost, Mark, OrgQuota, PlanSpec, Quota, Rate, Route
@@ -142,6 +143,14 @@ class TestBudgets:
         answer = await desk.post()
         assert (answer.code, "retry-after" in answer.headers) == ("budget-exceeded", False)
 
+    @pytest.mark.parametrize(("usd", "cost_usd", "passed"), [(0.21, 0.07, 3), (1.1, 0.11, 10), (0.3, 0.1, 3)])
+    async def test_a_budget_can_be_spent_to_its_last_cent(
+        self, desk: Desk, usd: float, cost_usd: float, passed: int
+    ) -> None:
+        desk.serve(cost=Cost(usd=cost_usd))
+        await give(desk, OrgTerms(budgets=(budget(usd),)))
+        assert [(await desk.post()).status for _ in range(passed + 1)] == [202] * passed + [429]
+
     async def test_money_is_not_what_clients_read_of_while_there_is_some(self, desk: Desk) -> None:
         desk.serve(cost=CENT)
         await give(desk, OrgTerms(budgets=(budget(),)))
@@ -266,6 +275,22 @@ class TestObserved:
         before = observed("quota")
         assert [(await desk.post()).status for _ in range(5)] == [202] * 3 + [429] * 2
         assert observed("quota") - before == 2
+
+    async def test_a_budget_of_the_org_is_enforced_and_not_what_clients_read_of(self, desk: Desk) -> None:
+        desk.serve(plan=plan(daily(1), limits_mode="observe"), cost=CENT)
+        await give(desk, OrgTerms(budgets=(budget(0.03),)))
+        answers = [await desk.post() for _ in range(4)]
+        assert [answer.status for answer in answers] == [202] * 3 + [429]
+        assert [answer.headers["ratelimit"].split('"')[1] for answer in answers] == ["daily"] * 3 + ["budget.daily"]
+
+    @pytest.mark.parametrize("mode", ["observe", "enforce"])
+    async def test_alone_a_router_lets_a_share_of_a_budget_through(self, desk: Desk, mode: Any) -> None:
+        desk.serve(plan=plan(limits_mode=mode), cost=CENT)
+        await give(desk, OrgTerms(budgets=(budget(0.08),)))
+        desk.limits.away = True
+        answers = [await desk.post() for _ in range(3)]
+        assert [answer.status for answer in answers] == [202, 202, 429]
+        assert answers[0].headers["ratelimit"].startswith('"plan"')
 
     async def test_a_store_that_is_away_refuses_nothing(self, desk: Desk) -> None:
         desk.serve(plan=plan(daily(1), limits_mode="observe", when_limits_are_away="closed"))
