@@ -67,7 +67,7 @@ async def serve(settings: RouterSettings) -> None:
         identity, standing = Identity(backends.keys, clock), Standing(backends.orgs)
         tally, recorder = Tally(), bootstrap.recorder(settings)
         receipts, limits = bootstrap.receipts(settings, settings.region), Limiter(backends.limits, clock)
-        door = Door(_shedder(settings, clock), clock, log_requests=settings.log_requests)
+        door = Door(_shedder(settings, clock), clock)
         follower: Follower[LiveProduct] = bootstrap.follower(
             settings, backends.rollouts, "router", bootstrap.live_product(settings, recorder.record), LiveProduct.close
         )
@@ -100,6 +100,7 @@ async def serve(settings: RouterSettings) -> None:
                 limits.keep(),
                 standing.follow(),
                 door.shedder.watch(),
+                door.keep_telling(),
                 _serve_live(follower, router),
                 bootstrap.count_writer(backends, "router", tally).run(),
                 recorder.run(),

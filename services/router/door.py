@@ -12,6 +12,7 @@ not know goes on to where keys are checked.
 
 from __future__ import annotations
 
+import asyncio
 from functools import lru_cache
 from typing import Any
 
@@ -27,29 +28,33 @@ from services.router import replies
 from services.router.asgi import HeaderList, encode
 
 REMEMBERED_S = 5.0
+TELL_EVERY_S = 1.0
 _MOST = 10_000
 _KEY_FIELDS = (b"x-api-key", b"authorization")
 ADMIT = b"/-/admit"
 _PLACE = "the-request-id"
 
 
-class _Known(msgspec.Struct, frozen=True):
-    """Whom the door turns away under a base path."""
+class _Known(msgspec.Struct):
+    """Whom the door turns away under a base path, and how often it did since that was told."""
 
     base_path: bytes
     product: str
     caller: KeyRecord
     priority: int
     until: float
+    times: int = 0
 
 
 class Door:
-    """Turns away by priority, says so in metrics and log, and remembers whom."""
+    """Turns away by priority, says so in metrics and log, and remembers whom.
 
-    def __init__(self, shedder: Shedder, clock: Clock, *, log_requests: bool) -> None:
+    A line for each request would be a third of what a refusal costs: there is one for each caller and second.
+    """
+
+    def __init__(self, shedder: Shedder, clock: Clock) -> None:
         self.shedder = shedder
         self._clock = clock
-        self._log_requests = log_requests
         self._known: dict[int, _Known] = {}
         """By the hash of the field that the key stands in: no key is kept."""
 
@@ -61,19 +66,50 @@ class Door:
     def remember(self, headers: Any, base_path: str, product: str, caller: KeyRecord, priority: int) -> None:
         """Turn requests like this one away at the door, for a few seconds."""
         if len(self._known) >= _MOST:
+            self.tell()
             self._known.clear()
         until = self._clock.monotonic() + REMEMBERED_S
         known = _Known(base_path.encode(), product, caller, priority, until)
         for field in _KEY_FIELDS:
             value = headers.get(field.decode())
             if value is not None:
-                self._known[hash(value.encode("latin-1"))] = known
+                name = hash(value.encode("latin-1"))
+                self._tell(self._known.get(name, known))
+                self._known[name] = known
 
     def forget(self) -> None:
         """Remember nobody: what is live has changed."""
+        self.tell()
         self._known.clear()
 
-    def turned_away(self, url: bytes, method: str, headers: HeaderList) -> bytes | None:
+    async def keep_telling(self) -> None:
+        """Write the lines of each second, until cancelled."""
+        try:
+            while True:
+                await asyncio.sleep(TELL_EVERY_S)
+                self.tell()
+        finally:
+            self.tell()
+
+    def tell(self) -> None:
+        """Write a line for each caller that was turned away since the last one."""
+        for known in self._known.values():
+            self._tell(known)
+
+    @staticmethod
+    def _tell(known: _Known) -> None:
+        if known.times:
+            logs.canonical(
+                "requests.turned-away",
+                product=known.product,
+                org=known.caller.org,
+                key=known.caller.id,
+                priority=known.priority,
+                times=known.times,
+            )
+            known.times = 0
+
+    def turned_away(self, url: bytes, headers: HeaderList) -> bytes | None:
         """Return the whole answer to a request that there is no room for, as far as that is known here."""
         url = url.removeprefix(ADMIT)  # the edge's question about a synchronous request
         known = self._find(url, headers)
@@ -83,8 +119,7 @@ class Door:
         refused = self.refuse(known.product, known.priority)
         metrics.ADMISSIONS.inc(known.product, "refused", refused.code)
         metrics.RESPONSES.inc(known.product, "5xx")
-        if self._log_requests:
-            logs.canonical("request", **_line(known, request_id, method, url, refused))
+        known.times += 1
         return _Form.of(refused).filled(request_id)
 
     def _find(self, url: bytes, headers: HeaderList) -> _Known | None:
@@ -106,7 +141,7 @@ def protocol_of(door: Door) -> type[HttpToolsProtocol]:
             shedder = door.shedder
             before: RequestResponseCycle | None = self.cycle
             if shedder.pressed() and (before is None or before.response_complete):
-                answer = door.turned_away(self.url, self.parser.get_method().decode("ascii"), self.headers)
+                answer = door.turned_away(self.url, self.headers)
                 if answer is not None:
                     self.turned_away = True
                     self.transport.write(answer)
@@ -163,20 +198,3 @@ class _Form(msgspec.Struct, frozen=True):
 
 def _is_under(url: bytes, base_path: bytes) -> bool:
     return url.startswith(base_path) and url[len(base_path) : len(base_path) + 1] in (b"", b"/", b"?")
-
-
-def _line(known: _Known, request_id: str, method: str, url: bytes, refused: Refused) -> dict[str, Any]:
-    return {
-        "request_id": request_id,
-        "operation": "",
-        "method": method,
-        "path": url.partition(b"?")[0].decode("latin-1"),
-        "product": known.product,
-        "release": "",
-        "org": known.caller.org,
-        "key": known.caller.id,
-        "status": refused.status,
-        "code": refused.code,
-        "duration_ms": 0.0,
-        "trace_id": "",
-    }

@@ -15,7 +15,7 @@ from apx.admission.shedding import Shedder
 from apx.clock import ManualClock
 from tests.bench.row import percentile
 
-ADMIT_S, ANSWER_S, REFUSE_S, ROUND_S = 130e-6, 55e-6, 27e-6, 10e-6
+ADMIT_S, ANSWER_S, REFUSE_S, ROUND_S = 130e-6, 55e-6, 20e-6, 10e-6
 SYNC_S, WRITE_S = 1.5e-3, 25e-6
 EDGE_S = 1e-3
 """The way through the edge, there and back."""

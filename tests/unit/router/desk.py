@@ -223,7 +223,7 @@ class Desk:
         self.is_ready = True
         self.tally, self.chance, self.arm_tokens = Tally(), 0.0, ArmTokens(b"a" * 32)
         self.shedder = Shedder(self.clock, least=2, most=100, late_s=0.005, chance=lambda: self.chance)
-        self.door = Door(self.shedder, self.clock, log_requests=True)
+        self.door = Door(self.shedder, self.clock)
         self.router = Router(
             door=self.door,
             identity=self.identity,

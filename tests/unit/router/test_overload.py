@@ -205,21 +205,10 @@ def at_once(wire: Wire, key: str, path: str = PATHS["accept"]) -> bool:
 def lines(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """The canonical lines that are written."""
     written: list[dict[str, Any]] = []
-    monkeypatch.setattr("apx.telemetry.logs.canonical", lambda _, **fields: written.append(fields))
+    monkeypatch.setattr(
+        "apx.telemetry.logs.canonical", lambda event, **fields: written.append({"event": event} | fields)
+    )
     return written
-
-
-@pytest.mark.parametrize("kind", PATHS)
-async def test_the_door_writes_the_line_that_would_have_been_written_inside(
-    busy: Desk, lines: list[dict[str, Any]], kind: str
-) -> None:
-    wire = Wire(busy)
-    await wire.answer(busy.key, PATHS[kind])
-    assert at_once(wire, busy.key, PATHS[kind])
-    inside, door = ({**line, "duration_ms": 0, "release": ""} for line in lines)
-    assert door == inside
-    path = {"accept": "/orders", "question of the edge": "/files/a"}[kind]
-    assert (door["code"], door["org"], door["path"]) == ("overloaded", "acme", path)
 
 
 @pytest.mark.parametrize("kind", PATHS)
@@ -233,6 +222,35 @@ async def test_who_was_turned_away_inside_is_turned_away_at_the_door_and_told_th
     assert b"\r\ncontent-type: application/problem+json\r\n" in wire.got
     assert inside["request_id"] == "r-1"
     assert busy.shedder.busy == 75, "what was filled, and nothing more"
+
+
+async def test_what_the_door_turned_away_is_told_by_caller_and_once(busy: Desk, lines: list[dict[str, Any]]) -> None:
+    wire = Wire(busy)
+    await wire.answer(busy.key)
+    assert [line["event"] for line in lines] == ["request"], "the first was turned away inside"
+    record = await busy.identity.identify(busy.key)
+    assert record is not None
+    for _ in range(2):
+        assert at_once(wire, busy.key)
+    busy.door.tell()
+    busy.door.tell()
+    told = {"product": "orders", "org": "acme", "key": record.id, "priority": FREE, "times": 2}
+    assert lines[1:] == [{"event": "requests.turned-away", **told}]
+
+
+@pytest.mark.parametrize("end", ["renewed", "live has changed", "stopped"])
+async def test_no_count_of_the_door_is_lost(busy: Desk, lines: list[dict[str, Any]], end: str) -> None:
+    telling = asyncio.create_task(busy.door.keep_telling())
+    await Wire(busy).answer(busy.key)
+    assert at_once(Wire(busy), busy.key)
+    if end == "renewed":
+        busy.clock.advance(REMEMBERED_S)
+        await Wire(busy).answer(busy.key)
+    elif end == "live has changed":
+        busy.serve_products()
+    telling.cancel()
+    await asyncio.gather(telling, return_exceptions=True)
+    assert [line["times"] for line in lines if line["event"] == "requests.turned-away"] == [1]
 
 
 async def test_the_name_of_a_request_is_told_as_it_is_whatever_is_in_it(busy: Desk) -> None:
