@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
 import httpx
+import pytest
 
 from apx.admission.orgs import OrgTerms
 from apx.audit.marks import Teller
 from apx.catalog.model import Budget
+from apx.errors import Unavailable
 from apx.limits.budgets import MICRO, bucket_of, spans_of, window_of
-from apx.limits.store import Want
-from services.control.budgets import look
+from apx.limits.store import Spent, Want
+from services.control.budgets import LEASE, look, watch_budgets
 from tests.unit.control.test_api import Office, admin, office
 
 __all__ = ["admin", "office"]  # fixtures
@@ -65,3 +71,57 @@ async def test_budgets_are_shown_as_they_stand(office: Office, admin: httpx.Asyn
 async def test_an_org_without_budgets_has_none_to_show(office: Office, admin: httpx.AsyncClient) -> None:
     await office.orgs.put_terms("acme", OrgTerms())
     assert (await admin.get("/api/v1/orgs/acme/budgets")).json() == []
+
+
+@asynccontextmanager
+async def watching(office: Office, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
+    monkeypatch.setattr("services.control.budgets._EVERY_S", 0.01)
+    task = asyncio.create_task(watch_budgets(office.backends, office.clock))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def until_told(office: Office, marks: int) -> None:
+    async with asyncio.timeout(5):
+        while len(await told(office)) < marks:  # noqa: ASYNC110 -- another task's, no event
+            await asyncio.sleep(0.01)
+
+
+async def test_it_goes_on_after_whatever_went_wrong(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    await office.orgs.put_terms("acme", OrgTerms(budgets=(DAILY,)))
+    await spend(office, 6, office.clock.time())
+    wrong: list[Exception] = [Unavailable("away"), RuntimeError("a bug")]
+    spent = office.limits.spent
+
+    async def sometimes(buckets: Sequence[str]) -> list[Spent]:
+        if wrong:
+            raise wrong.pop()
+        return await spent(buckets)
+
+    monkeypatch.setattr(office.limits, "spent", sometimes)
+    async with watching(office, monkeypatch):
+        await until_told(office, 1)
+    assert wrong == []
+
+
+async def test_of_several_processes_one_looks(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    await office.orgs.put_terms("acme", OrgTerms(budgets=(DAILY,)))
+    await spend(office, 6, office.clock.time())
+    assert await office.backends.leases.hold(LEASE, "another", 60)
+    asked = asyncio.Event()
+    hold = office.backends.leases.hold
+
+    async def noted(name: str, holder: str, ttl_s: float) -> bool:
+        asked.set()
+        return await hold(name, holder, ttl_s)
+
+    monkeypatch.setattr(office.backends.leases, "hold", noted)
+    async with watching(office, monkeypatch):
+        async with asyncio.timeout(5):
+            await asked.wait()
+        assert await told(office) == []
+        office.clock.advance(61)
+        await until_told(office, 1)
