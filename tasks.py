@@ -17,7 +17,7 @@ STACKS = ROOT / ".venv-stacks" / "bin" / "python"
 TOOLS = frozenset({"APX_OPA", "APX_ENVOY", "APX_VALKEY_SERVER"})
 """What may reach the tests of the settings of whoever runs them: which binaries to use."""
 SIDE_BY_SIDE = ("--numprocesses=2", "--dist=loadscope", "--no-loadscope-reorder")
-"""The tests that start processes in one, all others in another; `tests/conftest.py` says which go together."""
+"""`tests/conftest.py` says which tests go together."""
 STORIES = {"rollout": "examples.demo_rollout", "listen": "examples.webhook_listener"}
 LOCKS = {
     "requirements-dev.lock": ("pyproject.toml", "--group", "dev"),

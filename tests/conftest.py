@@ -6,17 +6,16 @@ import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
-TOGETHER = frozenset({"contract", "e2e", "stacks"})
-"""Folders whose tests share what is dear to start, emulators or synthesised stacks, or want a processor each."""
+TOGETHER = {"contract": 1, "stacks": 1, "e2e": 2}
+"""How many folders deep tests share what is dear to start: emulators, synthesised stacks, a platform."""
 
 
 class ByFolder(LoadScopeScheduling):  # type: ignore[misc]  # xdist says no types of it
     """Keeps the tests of such a folder in one process, and elsewhere those of a file."""
 
     def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.partition("::")[0].removeprefix("tests/")
-        folder = file.partition("/")[0]
-        return folder if folder in TOGETHER else file
+        parts = nodeid.partition("::")[0].removeprefix("tests/").split("/")
+        return "/".join(parts[: TOGETHER.get(parts[0])])
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFolder:
