@@ -174,8 +174,10 @@ class _Hearing:
         self._heard = heard
         self._told: dict[str, dt.datetime] = {}
 
-    def hear(self, response: ListenResponse) -> None:
+    def hear(self, response: ListenResponse | None) -> None:
         """Pass on what is new in a response. Raises `Unavailable` when it is the end."""
+        if response is None:  # what gRPC makes of a message that cannot be parsed: who knows what was in it
+            raise Unavailable("listening: a message could not be read")
         change, document = response.target_change, response.document_change.document
         if change.target_change_type == _Change.REMOVE:
             raise Unavailable(f"listening: Google ended it: {change.cause.message}")
