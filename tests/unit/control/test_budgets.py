@@ -15,6 +15,8 @@ from apx.catalog.model import Budget
 from apx.errors import Unavailable
 from apx.limits.budgets import MICRO, bucket_of, spans_of, window_of
 from apx.limits.store import Spent, Want
+from apx.webhooks.forward import Dispatcher
+from apx.webhooks.news import News
 from services.control.budgets import LEASE, look, watch_budgets
 from tests.unit.control.test_api import Office, admin, office
 
@@ -76,7 +78,8 @@ async def test_an_org_without_budgets_has_none_to_show(office: Office, admin: ht
 @asynccontextmanager
 async def watching(office: Office, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
     monkeypatch.setattr("services.control.budgets._EVERY_S", 0.01)
-    task = asyncio.create_task(watch_budgets(office.backends, office.clock))
+    news = News(Dispatcher(office.webhooks, office.bus, office.clock), office.keys, office.clock)
+    task = asyncio.create_task(watch_budgets(office.backends, news, office.clock))
     try:
         yield
     finally:
