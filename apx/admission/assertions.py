@@ -1,7 +1,7 @@
 """Who operates, as Google's identity-aware proxy says: a signed assertion beside each request that it lets through.
 
 A JSON Web Token under ES256 (https://cloud.google.com/iap/docs/signed-headers-howto). The proxy says who somebody is;
-what they may do here is said by lists of addresses.
+what they may do here is said by lists of addresses, and by the orgs that they are members of.
 """
 
 from __future__ import annotations
@@ -30,14 +30,20 @@ Keys = Mapping[str, Any]
 
 
 class Roles(msgspec.Struct, frozen=True):
-    """Who is more than a viewer, by address in lower case."""
+    """Who has a role over the whole platform, by address in lower case."""
 
     admins: frozenset[str] = frozenset()
     operators: frozenset[str] = frozenset()
+    viewers: frozenset[str] = frozenset()
 
-    def of(self, email: str) -> Role:
-        """Return the role of somebody whom the proxy let through."""
-        return "admin" if email in self.admins else "operator" if email in self.operators else "viewer"
+    def of(self, email: str) -> Role | None:
+        """Return the role of somebody whom the proxy let through; whom no list names has none."""
+        named: tuple[tuple[Role, frozenset[str]], ...] = (
+            ("admin", self.admins),
+            ("operator", self.operators),
+            ("viewer", self.viewers),
+        )
+        return next((role for role, addresses in named if email in addresses), None)
 
 
 class KeyCache:
@@ -97,7 +103,7 @@ class Assertions:
         if not (self._for_us(claims["aud"]) and self._now(claims) and isinstance(email, str)):
             return None
         email = email.lower()
-        return Operator(email, self._roles.of(email)) if SUBJECT.fullmatch(email) else None
+        return Operator(email, self._roles.of(email), member=True) if SUBJECT.fullmatch(email) else None
 
     def _for_us(self, audience: object) -> bool:
         if not isinstance(audience, str) or not self._audience:
