@@ -18,6 +18,7 @@ from jwt.algorithms import ECAlgorithm
 from apx.admission.assertions import FETCH_AGAIN_S, FRESH_S, HEADER, ISSUER, Assertions, KeyCache, Keys, Roles
 from apx.admission.operators import Operator, Operators
 from apx.backends.gcp.iap import fetch_keys
+from apx.backends.memory.members import MemoryMembers
 from apx.clock import ManualClock
 from services.control.access import Access, depends
 
@@ -25,7 +26,11 @@ AUDIENCE = "/projects/123/global/backendServices/456"
 NOW_S = 1_800_000_000.0
 PROXY = generate_private_key(SECP256R1())
 STRANGER = generate_private_key(SECP256R1())
-ROLES = Roles(admins=frozenset({"root@example.com"}), operators=frozenset({"ops@example.com"}))
+ROLES = Roles(
+    admins=frozenset({"root@example.com"}),
+    operators=frozenset({"ops@example.com"}),
+    viewers=frozenset({"auditor@example.com"}),
+)
 
 
 @pytest.fixture
@@ -51,10 +56,15 @@ def signed(
 
 @pytest.mark.parametrize(
     ("email", "role"),
-    [("root@example.com", "admin"), ("OPS@example.com", "operator"), ("somebody@example.com", "viewer")],
+    [
+        ("root@example.com", "admin"),
+        ("OPS@example.com", "operator"),
+        ("auditor@example.com", "viewer"),
+        ("somebody@example.com", None),
+    ],
 )
 def test_somebody_has_the_role_of_the_lists(clock: ManualClock, email: str, role: Any) -> None:
-    assert reader(clock).read(signed(claims(email=email))) == Operator(email.lower(), role)
+    assert reader(clock).read(signed(claims(email=email))) == Operator(email.lower(), role, member=True)
 
 
 @pytest.mark.parametrize(
@@ -202,12 +212,13 @@ class TestApi:
     """The header at the door of the control API."""
 
     def client(self, clock: ManualClock, *, behind_proxy: bool) -> httpx.AsyncClient:
-        access = Access(Operators(b"s" * 32, clock), "apxadm_x", reader(clock).read if behind_proxy else None)
+        reads = reader(clock).read if behind_proxy else None
+        access = Access(Operators(b"s" * 32, clock), "apxadm_x", MemoryMembers(), reads)
         app = FastAPI()
 
         @app.get("/me")
         def me(caller: Operator = depends(access, "viewer")) -> dict[str, str]:  # noqa: B008 -- FastAPI's way
-            return {"subject": caller.subject, "role": caller.role}
+            return {"subject": caller.subject, "role": str(caller.role)}
 
         return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://control")
 
