@@ -25,6 +25,8 @@ _LONGEST = 4_000
 _ALGORITHM = "ES256"
 _CLAIMS = ("iss", "aud", "email", "exp", "iat")
 
+EVERYBODY = "*"
+
 Keys = Mapping[str, Any]
 """Public keys by their ids (`kid`)."""
 
@@ -35,15 +37,15 @@ class Roles(msgspec.Struct, frozen=True):
     admins: frozenset[str] = frozenset()
     operators: frozenset[str] = frozenset()
     viewers: frozenset[str] = frozenset()
+    """`EVERYBODY` among them: whomever the proxy lets through. Not where it lets members of orgs through too."""
 
     def of(self, email: str) -> Role | None:
         """Return the role of somebody whom the proxy let through; whom no list names has none."""
-        named: tuple[tuple[Role, frozenset[str]], ...] = (
-            ("admin", self.admins),
-            ("operator", self.operators),
-            ("viewer", self.viewers),
-        )
-        return next((role for role, addresses in named if email in addresses), None)
+        if email in self.admins:
+            return "admin"
+        if email in self.operators:
+            return "operator"
+        return "viewer" if not self.viewers.isdisjoint((email, EVERYBODY)) else None
 
 
 class KeyCache:

@@ -23,6 +23,7 @@ class ControlSettings(Settings):
     see and do what concerns the orgs that they are members of, and nothing else."""
     iap_operators: str = ""
     iap_viewers: str = ""
+    """`*`: whomever the proxy lets through. Then it must let nobody through who is but a member of an org."""
     control_port: int = Field(default=8081, ge=1, le=65535)
     control_idle_timeout_s: int = Field(default=60, ge=1)
     """A connection without a request."""
