@@ -159,6 +159,7 @@ def _requests(backends: Backends, access: Access, office: Office) -> APIRouter:
         return None
 
     viewer, operator = Depends(access.needs("viewer", of_request)), Depends(access.who("operator", of_letter))
+    found_in = Depends(of_letter)
 
     @router.get("/requests/{request_id}", dependencies=[viewer])
     async def request(request_id: str) -> dict[str, Any]:
@@ -185,11 +186,11 @@ def _requests(backends: Backends, access: Access, office: Office) -> APIRouter:
         return [shown.dead_letter(letter) for letter in newest[:limit]]
 
     @router.post("/dead-letters/{letter_id}/replay")
-    async def replay(letter_id: str, by: By = operator) -> dict[str, str]:
+    async def replay(letter_id: str, by: By = operator, org: str | None = found_in) -> dict[str, str]:
         """Queue a dead letter again, under a new id."""
         recorded = Recorder(backends.audit, by).replay
         ((old, new),) = await replay_letters(
-            backends.bus, [letter_id], office.receipts, office.clock, os.urandom, recorded=recorded
+            backends.bus, [letter_id], office.receipts, office.clock, os.urandom, org=org, recorded=recorded
         )
         return {"request": old, "replayed_as": new}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -382,3 +382,17 @@ async def test_members_are_changed_once_and_recorded(world: World) -> None:
 async def test_what_is_nobodys_name_is_no_member(world: World) -> None:
     token = await world.token(CALLERS["admin of acme"])
     assert (await world.call("PUT /orgs/{org}/members/{who}", token, who="a%20b")).status_code == 422
+
+
+async def test_a_members_roles_are_asked_for_once_a_call(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, members = [], world.office.backends.members
+    roles_of = members.roles_of
+
+    async def counted(who: str) -> Mapping[str, Role]:
+        asked.append(who)
+        return await roles_of(who)
+
+    token = await world.token(CALLERS["listed admin of acme"])
+    monkeypatch.setattr(members, "roles_of", counted)
+    assert (await world.call("POST /keys", token)).status_code == 201
+    assert asked == ["cleo-of-acme-as-admin"]
