@@ -9,14 +9,13 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
+from apx import bootstrap
 from apx.admission.orgs import OrgTerms
 from apx.audit.marks import Teller
 from apx.catalog.model import Budget
 from apx.errors import Unavailable
 from apx.limits.budgets import MICRO, bucket_of, spans_of, window_of
 from apx.limits.store import Spent, Want
-from apx.webhooks.forward import Dispatcher
-from apx.webhooks.news import News
 from services.control.budgets import LEASE, look, watch_budgets
 from tests.unit.control.test_api import Office, admin, office
 
@@ -78,7 +77,7 @@ async def test_an_org_without_budgets_has_none_to_show(office: Office, admin: ht
 @asynccontextmanager
 async def watching(office: Office, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
     monkeypatch.setattr("services.control.budgets._EVERY_S", 0.01)
-    news = News(Dispatcher(office.webhooks, office.bus, office.clock), office.keys, office.clock)
+    news = bootstrap.news(office.backends, bootstrap.dispatcher(office.backends))
     task = asyncio.create_task(watch_budgets(office.backends, news, office.clock))
     try:
         yield
