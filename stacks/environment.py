@@ -26,6 +26,7 @@ ProjectId = Annotated[str, Meta(pattern="^[a-z][a-z0-9-]{4,28}[a-z0-9]$")]
 RegionName = Annotated[str, Meta(pattern="^[a-z]+-[a-z]+[0-9]{1,2}$")]
 Domain = Annotated[str, Meta(pattern="^([a-z0-9-]{1,63}\\.)+[a-z]{2,}$", max_length=253)]
 Email = Annotated[str, Meta(pattern="^[^@\\s]+@[^@\\s]+\\.[a-z]+$")]
+Viewer = Annotated[str, Meta(pattern="^(\\*|[^@\\s]+@[^@\\s]+\\.[a-z]+)$")]
 Member = Annotated[str, Meta(pattern="^(user|group|serviceAccount):[^@\\s]+@[^@\\s]+$")]
 Repository = Annotated[str, Meta(pattern="^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$")]
 Hour = Annotated[int, Meta(ge=0, le=23)]
@@ -126,11 +127,14 @@ class Environment(Spec, frozen=True, kw_only=True):
     """Whose workflows may deploy, and from which commits."""
     regions: Annotated[tuple[Region, ...], Meta(min_length=1, max_length=16)]
     operators: tuple[Member, ...] = ()
-    """Whom the identity-aware proxy lets through to the control API; to look, where the next two say nothing else."""
+    """Whom the identity-aware proxy lets through to the control API. What they may do there say the next three, and the
+    orgs that they are members of: by themselves, nothing."""
     control_operators: tuple[Email, ...] = ()
     """Addresses of those who may move rollouts there."""
     control_admins: tuple[Email, ...] = ()
     """Addresses of those who may also revoke keys."""
+    control_viewers: tuple[Viewer, ...] = ()
+    """Addresses of those who may look at everything there; `*` is all `operators`."""
     alert_emails: Annotated[tuple[Email, ...], Meta(min_length=1)]
     cluster: Cluster = Cluster()
     workloads: Workloads = Workloads()

@@ -86,8 +86,9 @@ def _field(
 
 
 def _newest_first(stack: ApxStack, region: Region, database: FirestoreDatabase) -> None:
-    """Let the dead letters of one product, and of one org of it, be read from the newest on."""
-    for name, fields in (("newest", ("product",)), ("newest-of-org", ("product", "org"))):
+    """Let the dead letters of one product, of one org of it, and of one org at all, be read from the newest on."""
+    asked = {"newest": ("product",), "newest-of-org": ("product", "org"), "newest-of-an-org": ("org",)}
+    for name, fields in asked.items():
         FirestoreIndex(
             stack,
             f"{names.DEAD_LETTERS}-{name}-{region.name}",

@@ -46,6 +46,7 @@ class People(msgspec.Struct, frozen=True):
     project_number: str
     admins: tuple[str, ...]
     operators: tuple[str, ...]
+    viewers: tuple[str, ...]
 
 
 Values = Mapping[str, str | int | float | bool]
@@ -191,6 +192,7 @@ def _control(region: Region, stores: Values, people: People) -> Pod:
             "iap_audience": f"/projects/{people.project_number}/global/backendServices/*",
             "iap_admins": ",".join(people.admins),
             "iap_operators": ",".join(people.operators),
+            "iap_viewers": ",".join(people.viewers),
         },
     )
     control = _alone(

@@ -76,7 +76,7 @@ class Workloads(NamespaceStack):
         """Say who may do what at the control API: those of the environment, and the workflow that promotes."""
         number = DataGoogleProject(self, "project", project_id=self.environment.project).number
         operators = (*self.environment.control_operators, identity.accounts["promoter"].email)
-        return People(str(number), self.environment.control_admins, operators)
+        return People(str(number), self.environment.control_admins, operators, self.environment.control_viewers)
 
     def _account(self, name: str, identity: Identity) -> None:
         """Make the account by which pods act as the Google account of its name."""

@@ -1,7 +1,7 @@
 """Who operates, as Google's identity-aware proxy says: a signed assertion beside each request that it lets through.
 
 A JSON Web Token under ES256 (https://cloud.google.com/iap/docs/signed-headers-howto). The proxy says who somebody is;
-what they may do here is said by lists of addresses.
+what they may do here is said by lists of addresses, and by the orgs that they are members of.
 """
 
 from __future__ import annotations
@@ -25,19 +25,27 @@ _LONGEST = 4_000
 _ALGORITHM = "ES256"
 _CLAIMS = ("iss", "aud", "email", "exp", "iat")
 
+EVERYBODY = "*"
+
 Keys = Mapping[str, Any]
 """Public keys by their ids (`kid`)."""
 
 
 class Roles(msgspec.Struct, frozen=True):
-    """Who is more than a viewer, by address in lower case."""
+    """Who has a role over the whole platform, by address in lower case."""
 
     admins: frozenset[str] = frozenset()
     operators: frozenset[str] = frozenset()
+    viewers: frozenset[str] = frozenset()
+    """`EVERYBODY` among them: whomever the proxy lets through. Not where it lets members of orgs through too."""
 
-    def of(self, email: str) -> Role:
-        """Return the role of somebody whom the proxy let through."""
-        return "admin" if email in self.admins else "operator" if email in self.operators else "viewer"
+    def of(self, email: str) -> Role | None:
+        """Return the role of somebody whom the proxy let through; whom no list names has none."""
+        if email in self.admins:
+            return "admin"
+        if email in self.operators:
+            return "operator"
+        return "viewer" if not self.viewers.isdisjoint((email, EVERYBODY)) else None
 
 
 class KeyCache:
@@ -97,7 +105,7 @@ class Assertions:
         if not (self._for_us(claims["aud"]) and self._now(claims) and isinstance(email, str)):
             return None
         email = email.lower()
-        return Operator(email, self._roles.of(email)) if SUBJECT.fullmatch(email) else None
+        return Operator(email, self._roles.of(email), member=True) if SUBJECT.fullmatch(email) else None
 
     def _for_us(self, audience: object) -> bool:
         if not isinstance(audience, str) or not self._audience:

@@ -2,6 +2,10 @@
 
 A token is a JSON Web Token (RFC 7519) under HMAC-SHA256, made and read by this installation alone. Identity-aware
 proxies bring tokens of their own: another reader behind the same `Operator`.
+
+It says one of three things: a role over the whole platform (`role`), a role in one org (`orgs`), or who somebody is,
+and then the orgs' lists of members say what they may (`member`). Each is a claim of its own, so that a process of an
+older version, which knows the first alone, refuses the others instead of reading more into them.
 """
 
 from __future__ import annotations
@@ -9,14 +13,14 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from collections.abc import Callable
-from typing import Literal, get_args
+from collections.abc import Callable, Mapping
+from typing import Literal, TypeGuard, get_args
 
 import jwt
 import msgspec
 
 from apx.clock import Clock
-from apx.errors import Unsupported
+from apx.errors import NotFound, Unsupported
 
 Role = Literal["viewer", "operator", "admin"]
 ROLES: tuple[Role, ...] = get_args(Role)
@@ -30,14 +34,35 @@ _CLAIMS = ("iss", "aud", "sub", "exp", "iat", "jti")
 
 
 class Operator(msgspec.Struct, frozen=True):
-    """Somebody who operates."""
+    """Somebody who operates: the whole platform, or single orgs."""
 
     subject: str
-    role: Role
+    role: Role | None = None
+    """Over the whole platform; None: over none of it."""
+    orgs: Mapping[str, Role] = {}
+    """In single orgs."""
+    member: bool = False
+    """Whether the orgs' lists of members say what `orgs` is to hold; what brings its roles along has these alone."""
 
-    def may(self, role: Role) -> bool:
-        """Tell whether this one may do what asks for `role`."""
-        return ROLES.index(self.role) >= ROLES.index(role)
+    def may(self, role: Role, org: str | None = None) -> bool:
+        """Tell whether this one may do what asks for `role`, of an org or else of the platform."""
+        held = (self.role, self.orgs.get(org) if org is not None else None)
+        return any(ROLES.index(one) >= ROLES.index(role) for one in held if one is not None)
+
+    def sees(self, org: str | None) -> bool:
+        """Tell whether this one may know what there is of an org; of none, whether of all there is."""
+        return self.may("viewer", org)
+
+    def asks(self, org: str | None) -> list[str | None]:
+        """Return the orgs to look through when this one asks for an org's things, or for all; None is every org.
+
+        Raises `NotFound` for an org that is not this one's, whether there is such an org or not.
+        """
+        if self.role is not None:
+            return [org]
+        if org is not None and org not in self.orgs:
+            raise NotFound(NotFound.public)
+        return [one for one in sorted(self.orgs) if org in (None, one)]
 
 
 class Operators:
@@ -47,8 +72,13 @@ class Operators:
         self._key = hmac.digest(secret, b"apx-control-tokens/v1", hashlib.sha256)
         self._clock = clock
 
-    def mint(self, subject: str, role: Role, *, hours: float, random: Callable[[int], bytes]) -> str:
-        """Return a token for `hours`. Raises `Unsupported` for a name or a time that no token can have."""
+    def mint(
+        self, subject: str, role: Role | None, *, org: str = "", hours: float, random: Callable[[int], bytes]
+    ) -> str:
+        """Return a token for `hours`: of a role over the platform or in an org; without a role, of a member.
+
+        Raises `Unsupported` for a name or a time that no token can have, and for an org without a role.
+        """
         if not SUBJECT.fullmatch(subject):
             raise Unsupported(f"{subject[:80]!r} is no subject: 1 to 64 letters, digits, '@', '.', '_' or '-'")
         if not 0 < hours <= MOST_HOURS:
@@ -58,7 +88,7 @@ class Operators:
             "iss": ISSUER,
             "aud": AUDIENCE,
             "sub": subject,
-            "role": role,
+            **_granted(role, org),
             "iat": now_s,
             "exp": now_s + int(hours * 3600),
             "jti": random(8).hex(),
@@ -81,7 +111,38 @@ class Operators:
             )
         except jwt.InvalidTokenError:
             return None
-        subject, role, expires_s = claims["sub"], claims.get("role"), claims["exp"]
-        if not isinstance(expires_s, int) or expires_s <= self._clock.time():
+        subject, expires_s = claims["sub"], claims["exp"]
+        if not isinstance(expires_s, int) or expires_s <= self._clock.time() or not SUBJECT.fullmatch(subject):
             return None
-        return Operator(subject, role) if role in ROLES and SUBJECT.fullmatch(subject) else None
+        return _operator(subject, claims)
+
+
+def is_role(text: object) -> TypeGuard[Role]:
+    """Tell whether something is a role."""
+    return isinstance(text, str) and text in ROLES
+
+
+def role_named(text: str) -> Role:
+    """Return the role of a name. Raises `Unsupported`."""
+    if is_role(text):
+        return text
+    raise Unsupported(f"{text[:40]!r} is no role: there are {', '.join(ROLES)}")
+
+
+def _granted(role: Role | None, org: str) -> dict[str, object]:
+    """Return the one claim that says what a token is good for."""
+    if role is None:
+        if org:
+            raise Unsupported(f"a token of the org {org} says its role there: one of {', '.join(ROLES)}")
+        return {"member": True}
+    return {"orgs": {org: role}} if org else {"role": role}
+
+
+def _operator(subject: str, claims: Mapping[str, object]) -> Operator | None:
+    said = [name for name in ("role", "orgs", "member") if name in claims]
+    role, orgs = claims.get("role"), claims.get("orgs")
+    if said == ["role"] and is_role(role):
+        return Operator(subject, role)
+    if said == ["orgs"] and isinstance(orgs, dict) and orgs and all(map(is_role, orgs.values())):
+        return Operator(subject, None, orgs)
+    return Operator(subject, None, member=True) if said == ["member"] and claims["member"] is True else None

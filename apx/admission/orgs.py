@@ -16,13 +16,17 @@ from apx.limits.store import LimitStore
 
 
 class OrgTerms(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What an org's file says that routers hold it to; no release carries it."""
+    """What an org's file says that holds at run time; no release carries it."""
 
     timezone: str = "UTC"
     rate: Rate | None = None
     quotas: tuple[OrgQuota, ...] = ()
     budgets: tuple[Budget, ...] = ()
     allowlist: tuple[str, ...] = ()
+    entitlements: dict[str, str] = {}
+    """Product → plan: what keys that the org gives itself may have. Those that operators give bring their own."""
+    region: str = ""
+    """Where requests with such a key are kept."""
 
 
 NO_TERMS = OrgTerms()

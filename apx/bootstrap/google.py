@@ -21,6 +21,7 @@ from apx.backends.gcp.documents import Documents
 from apx.backends.gcp.iam import IamCredentials, this_process
 from apx.backends.gcp.journal import Journal
 from apx.backends.gcp.keys import FirestoreKeys
+from apx.backends.gcp.members import FirestoreMembers
 from apx.backends.gcp.objects import open_bucket
 from apx.backends.gcp.orgs import FirestoreOrgs
 from apx.backends.gcp.releases import GcsReleaseStore
@@ -82,6 +83,7 @@ async def backends(settings: Settings, lease_s: float) -> AsyncIterator[Backends
                 limits=ValkeyLimits(client),
                 audit=FirestoreAudit(store),
                 orgs=FirestoreOrgs(store),
+                members=FirestoreMembers(store),
                 webhooks=FirestoreWebhooks(store),
                 ended=PubSubUsage(clients, project, region, "webhooks"),
             )

@@ -5,7 +5,9 @@ from __future__ import annotations
 import msgspec
 
 from apx.admission.keys import KeyStore
+from apx.admission.members import MemberStore
 from apx.admission.orgs import OrgStore
+from apx.audit.members import RecordedMembers
 from apx.audit.record import By, RecordedKeys, RecordedOrgs, Recorder
 from apx.audit.store import AuditStore
 from apx.audit.webhooks import RecordedWebhooks
@@ -34,16 +36,18 @@ class Backends(msgspec.Struct, frozen=True):
     limits: LimitStore
     audit: AuditStore
     orgs: OrgStore
+    members: MemberStore
     webhooks: WebhookStore
     ended: UsageLog
     """What ended, as webhooks are told of it."""
 
     def by(self, by: By) -> Backends:
-        """Return the same, with what somebody changes of keys, orgs and webhooks recorded."""
+        """Return the same, with what somebody changes of keys, orgs, members and webhooks recorded."""
         recorder = Recorder(self.audit, by)
         return msgspec.structs.replace(
             self,
             keys=RecordedKeys(self.keys, recorder),
             orgs=RecordedOrgs(self.orgs, recorder),
+            members=RecordedMembers(self.members, recorder),
             webhooks=RecordedWebhooks(self.webhooks, recorder),
         )

@@ -17,6 +17,7 @@ from apx.backends.valkey.counts import ValkeyCounts
 from apx.backends.valkey.keys import ValkeyKeys
 from apx.backends.valkey.leases import ValkeyLeases
 from apx.backends.valkey.limits import ValkeyLimits
+from apx.backends.valkey.members import ValkeyMembers
 from apx.backends.valkey.notices import Notices
 from apx.backends.valkey.orgs import ValkeyOrgs
 from apx.backends.valkey.results import ValkeyResults
@@ -58,6 +59,7 @@ async def backends(settings: Settings, *, lease_s: float = LEASE_S) -> AsyncIter
             limits=ValkeyLimits(client),
             audit=ValkeyAudit(client),
             orgs=ValkeyOrgs(client),
+            members=ValkeyMembers(client),
             webhooks=ValkeyWebhooks(client),
             ended=ValkeyUsage(client, "webhooks"),
         )

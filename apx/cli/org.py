@@ -12,11 +12,15 @@ from apx import bootstrap
 from apx.admission import orgs
 from apx.admission.orgs import NO_TERMS, Applied, KnownOrg, shown_applied, shown_org, terms_of, terms_text
 from apx.catalog.load import load_catalog
+from apx.cli import member
 from apx.cli.output import AsJson, moment, print_json, print_table
 from apx.limits.budgets import Standing, shown_budget
 from apx.settings import Settings
 
-app = typer.Typer(help="Look at orgs, give them their terms; suspend and resume them.", no_args_is_help=True)
+app = typer.Typer(
+    help="Look at orgs, give them their terms and members; suspend and resume them.", no_args_is_help=True
+)
+app.add_typer(member.app, name="member")
 
 Org = Annotated[str, typer.Argument(help="An org's name.")]
 Gitops = Annotated[Path, typer.Option("--gitops", envvar="APX_GITOPS")]

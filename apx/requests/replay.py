@@ -13,7 +13,7 @@ from apx.requests.model import DeadLetter, Envelope
 from apx.requests.ports import Bus
 from apx.requests.receipt import Receipts
 
-_MOST_LOOKED_AT = 10_000
+MOST_LOOKED_AT = 10_000
 Recorded = Callable[[DeadLetter, Envelope], AbstractAsyncContextManager[None]]
 """Entered before a letter is queued again as a new envelope, with the queuing inside."""
 
@@ -26,14 +26,15 @@ async def replay_letters(
     random: Callable[[int], bytes],
     *,
     product: str | None = None,
+    org: str | None = None,
     recorded: Recorded = lambda _, __: nullcontext(),
 ) -> list[tuple[str, str]]:
-    """Queue dead letters again; return each one's request and the id of the new one.
+    """Queue dead letters again; return each one's request and the id of the new one. `product`, `org`: where to look.
 
     Raises `NotFound` for unknown letters, and then nothing was queued; `Conflict` when an org's backlog is full, and
     then those before it were.
     """
-    letters = {letter.id: letter for letter in await bus.dead_letters(product, _MOST_LOOKED_AT)}
+    letters = {letter.id: letter for letter in await bus.dead_letters(product, MOST_LOOKED_AT, org=org)}
     unknown = [letter_id for letter_id in letter_ids if letter_id not in letters]
     if unknown:
         raise NotFound(f"no dead letter {', '.join(unknown)}; `apx dlq list` shows them")

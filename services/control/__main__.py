@@ -42,12 +42,16 @@ def main() -> int:
 def _assertions(settings: ControlSettings) -> Reads | None:
     if not settings.iap_audience:
         return None
-    admins, operators = (frozenset(_addresses(text)) for text in (settings.iap_admins, settings.iap_operators))
-    return bootstrap.assertions(settings.iap_audience, Roles(admins, operators)).read
+    roles = Roles(
+        admins=_addresses(settings.iap_admins),
+        operators=_addresses(settings.iap_operators),
+        viewers=_addresses(settings.iap_viewers),
+    )
+    return bootstrap.assertions(settings.iap_audience, roles).read
 
 
-def _addresses(text: str) -> list[str]:
-    return [address.strip().lower() for address in text.split(",") if address.strip()]
+def _addresses(text: str) -> frozenset[str]:
+    return frozenset(address.strip().lower() for address in text.split(",") if address.strip())
 
 
 async def serve(settings: ControlSettings) -> None:
@@ -57,7 +61,9 @@ async def serve(settings: ControlSettings) -> None:
             backends,
             bootstrap.loader(settings),
             SpanFile(settings.home / "traces" / "spans.jsonl"),
-            Access(bootstrap.operators(settings), bootstrap.admin_token(settings), _assertions(settings)),
+            Access(
+                bootstrap.operators(settings), bootstrap.admin_token(settings), backends.members, _assertions(settings)
+            ),
             Office(
                 receipts=bootstrap.receipts(settings, settings.region),
                 clock=bootstrap.CLOCK,

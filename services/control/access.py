@@ -2,24 +2,32 @@
 
 The admin token that `./dev up` prints is role `admin`; others are minted by `apx token issue`. Behind Google's
 identity-aware proxy its assertion says who calls, and no token beside it counts.
+
+A call is about the platform or about one org's things. An endpoint of the second kind names the org by a dependency
+(`of`), or filters what it lists by `Operator.asks`. What is not of a caller's orgs is answered like what is nowhere:
+in the same words, after the same looks.
 """
 
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable
-from typing import Annotated
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
 
+import msgspec
 from fastapi import Depends, Header, HTTPException, Request
 
 from apx.admission.assertions import HEADER
+from apx.admission.members import MemberStore
 from apx.admission.operators import Operator, Operators, Role
 from apx.audit.record import By
-from apx.errors import Permanent
+from apx.errors import NotFound, Permanent
 from apx.telemetry import logs
 
 Reads = Callable[[str], Operator | None]
 """Returns whom a bearer token is for, or an assertion about."""
+OrgOf = Callable[..., Awaitable[str | None]]
+"""A dependency that gives the org that a call is about; None for a thing that is not there."""
 _WHO = "A valid token is needed: Authorization: Bearer TOKEN (`apx token issue` makes one)."
 
 
@@ -33,31 +41,28 @@ class RoleTooLow(Permanent):
 class Access:
     """Reads tokens, asks for roles."""
 
-    def __init__(self, operators: Operators, admin_token: str, assertions: Reads | None = None) -> None:
+    def __init__(
+        self, operators: Operators, admin_token: str, members: MemberStore, assertions: Reads | None = None
+    ) -> None:
         """Without `assertions` the proxy's header says nothing: anybody could have written it."""
+        self._members = members
         self._assertions = assertions
         self._readers: tuple[Reads, ...] = (_admin(admin_token), operators.read)
+        self.caller: Callable[..., Any] = self._calls()
+        """A dependency that gives who calls, with their roles, or answers 401. It allows nothing."""
 
-    def needs(self, role: Role) -> Callable[..., Operator]:
-        """Return a dependency that gives the caller, or answers 401 or 403. What takes more than looking is logged."""
+    def needs(self, role: Role, of: OrgOf | None = None) -> Callable[..., Any]:
+        """Return a dependency that gives the caller, or answers 401, 403 or 404.
 
-        def check(
-            request: Request,
-            authorization: Annotated[str, Header()] = "",
-            assertion: Annotated[str | None, Header(alias=HEADER, include_in_schema=False)] = None,
-        ) -> Operator:
-            caller = self._caller(authorization, assertion)
-            if caller is None:
-                _tell(request, None, 401)
-                raise HTTPException(401, _WHO, {"www-authenticate": 'Bearer realm="apx control"'})
-            if not caller.may(role):
-                _tell(request, caller, 403)
-                raise RoleTooLow(f"{caller.subject} is {caller.role}; this takes the role {role}")
-            if role != "viewer":
-                _tell(request, caller, 0)
-            return caller
+        The role is one over the platform; with `of`, or else one in the org that it gives. What takes more than looking
+        is logged.
+        """
+        return self._of_platform(role) if of is None else self._of_org(role, of)
 
-        return check
+    def looks(self) -> Operator:
+        """Return the parameter default of who lists things: whoever sees any org's. `Operator.asks` says which."""
+        caller: Operator = Depends(self._anywhere("viewer"))
+        return caller
 
     def source(self, request: Request) -> str:
         """Return the address that a call came from.
@@ -70,16 +75,66 @@ class Access:
             return hops[-2]
         return request.client.host if request.client is not None else ""
 
-    def who(self, role: Role) -> Callable[..., By]:
-        """Return a dependency that asks for a role, and gives whom the audit log names."""
-        needed = depends(self, role)
+    def who(self, role: Role, of: OrgOf | None = None) -> Callable[..., By]:
+        """Return a dependency that asks as `needs` does, and gives whom the audit log names."""
+        needed = depends(self, role, of)
 
         def acting(request: Request, caller: Operator = needed) -> By:
             return By(actor=caller.subject, source=self.source(request))
 
         return acting
 
-    def _caller(self, authorization: str, assertion: str | None) -> Operator | None:
+    def _of_platform(self, role: Role) -> Callable[..., Any]:
+        calling = Depends(self.caller)
+
+        async def check(request: Request, caller: Operator = calling) -> Operator:
+            return _allowed(request, caller, role)
+
+        return check
+
+    def _of_org(self, role: Role, of: OrgOf) -> Callable[..., Any]:
+        calling, concerned = Depends(self._anywhere(role)), Depends(of)
+
+        async def check(request: Request, caller: Operator = calling, org: str | None = concerned) -> Operator:
+            if not caller.sees(org):
+                _tell(request, caller, NotFound.status, org)
+                raise NotFound(NotFound.public)
+            return _allowed(request, caller, role, org)
+
+        return check
+
+    def _anywhere(self, role: Role) -> Callable[..., Any]:
+        """Refuse whom nothing is needed to be known of: who is of no org, and has not the role over the platform."""
+        calling = Depends(self.caller)
+
+        async def check(request: Request, caller: Operator = calling) -> Operator:
+            return caller if caller.orgs else _allowed(request, caller, role, quietly=True)
+
+        return check
+
+    def _calls(self) -> Callable[..., Any]:
+        def read(
+            request: Request,
+            authorization: Annotated[str, Header()] = "",
+            assertion: Annotated[str | None, Header(alias=HEADER, include_in_schema=False)] = None,
+        ) -> Operator:
+            caller = self._read(authorization, assertion)
+            if caller is None:
+                _tell(request, None, 401)
+                raise HTTPException(401, _WHO, {"www-authenticate": 'Bearer realm="apx control"'})
+            return caller
+
+        known = Depends(read)
+
+        async def calls(caller: Operator = known) -> Operator:
+            if not caller.member or caller.may("admin"):
+                return caller
+            roles = await self._members.roles_of(caller.subject.lower())
+            return msgspec.structs.replace(caller, orgs=roles)
+
+        return calls
+
+    def _read(self, authorization: str, assertion: str | None) -> Operator | None:
         if self._assertions is not None and assertion is not None:
             return self._assertions(assertion)
         scheme, _, token = authorization.partition(" ")
@@ -89,9 +144,22 @@ class Access:
         return found[0] if found else None
 
 
-def depends(access: Access, role: Role) -> Operator:
+def depends(access: Access, role: Role, of: OrgOf | None = None) -> Operator:
     """Return the parameter default that asks for a role."""
-    caller: Operator = Depends(access.needs(role))
+    caller: Operator = Depends(access.needs(role, of))
+    return caller
+
+
+def _allowed(
+    request: Request, caller: Operator, role: Role, org: str | None = None, *, quietly: bool = False
+) -> Operator:
+    """Return a caller who has the role. Raises `RoleTooLow`."""
+    if not caller.may(role, org):
+        _tell(request, caller, RoleTooLow.status, org)
+        held = _role(caller, org) or "of no role"
+        raise RoleTooLow(f"{caller.subject} is {held}; this takes the role {role}{'' if org else ' over the platform'}")
+    if role != "viewer" and not quietly:
+        _tell(request, caller, 0, org)
     return caller
 
 
@@ -103,13 +171,18 @@ def _admin(admin_token: str) -> Reads:
     return read
 
 
-def _tell(request: Request, caller: Operator | None, refused: int) -> None:
+def _role(caller: Operator, org: str | None) -> str:
+    return caller.orgs.get(org or "") or caller.role or ""
+
+
+def _tell(request: Request, caller: Operator | None, refused: int, org: str | None = None) -> None:
     """Write who called, for what, and whether they were refused; the path by its template, which holds no value."""
     route = request.scope.get("route")
     logs.canonical(
         "control-call",
         subject=caller.subject if caller else "",
-        role=caller.role if caller else "",
+        role=_role(caller, org) if caller else "",
+        org=org or "",
         method=request.method,
         path=getattr(route, "path", ""),
         refused=refused,

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, Field
 
+from apx.admission.operators import Operator
 from apx.audit.checkpoint import Seals
 from apx.audit.record import By, Recorder
 from apx.bootstrap import Backends
@@ -18,7 +19,7 @@ from apx.errors import NotFound
 from apx.release.load import Loader
 from apx.requests import shown
 from apx.requests.receipt import Receipts
-from apx.requests.replay import replay_letters
+from apx.requests.replay import MOST_LOOKED_AT, replay_letters
 from apx.rollout.activate import activate
 from apx.telemetry import metrics
 from apx.telemetry.spans import MAX_BODY_BYTES, SpanFile, SpansRefused
@@ -26,6 +27,7 @@ from apx.usage.questions import UsageTotals
 from services.control.access import Access
 from services.control.audit import audit
 from services.control.keys import keys
+from services.control.members import members
 from services.control.orgs import orgs
 from services.control.problems import ANSWERS, answer_with_problems
 from services.control.rollouts import rollouts
@@ -51,7 +53,10 @@ class Activation(BaseModel):
 
 
 def create_app(backends: Backends, loader: Loader, spans: SpanFile, access: Access, office: Office) -> FastAPI:
-    """Return the application; everything under `/api/v1` asks `access` who calls."""
+    """Return the application; everything under `/api/v1` asks `access` who calls.
+
+    What concerns orgs says at each endpoint what it takes: a role in the org, or over the platform.
+    """
     app = FastAPI(
         title="APX control API",
         version="1",
@@ -62,19 +67,20 @@ def create_app(backends: Backends, loader: Loader, spans: SpanFile, access: Acce
     answer_with_problems(app)
     app.include_router(_health(backends))
     app.include_router(_spans(spans))
-    guard = [Depends(access.needs("viewer"))]
-    for router in (
-        _releases(backends, loader, access, office.clock),
-        rollouts(backends, loader, access),
-        keys(backends, loader, access, office.clock),
-        orgs(backends, access, office.clock),
-        audit(backends, office.seals),
-        _requests(backends, access, office),
-        usage(office.usage, office.clock),
-        webhooks(backends, office.webhooks, access),
-        _traces(spans),
+    of_platform, of_orgs = access.needs("viewer"), access.caller
+    for guard, router in (
+        (of_platform, _releases(backends, loader, access, office.clock)),
+        (of_platform, rollouts(backends, loader, access)),
+        (of_platform, _traces(spans)),
+        (of_orgs, keys(backends, loader, access, office.clock)),
+        (of_orgs, orgs(backends, access, office.clock)),
+        (of_orgs, members(backends, access)),
+        (of_orgs, audit(backends, office.seals, access)),
+        (of_orgs, _requests(backends, access, office)),
+        (of_orgs, usage(office.usage, office.clock, access)),
+        (of_orgs, webhooks(backends, office.webhooks, access)),
     ):
-        app.include_router(router, prefix="/api/v1", dependencies=guard, responses=ANSWERS)
+        app.include_router(router, prefix="/api/v1", dependencies=[Depends(guard)], responses=ANSWERS)
     return app
 
 
@@ -139,9 +145,23 @@ def _releases(backends: Backends, loader: Loader, access: Access, clock: Clock) 
 
 def _requests(backends: Backends, access: Access, office: Office) -> APIRouter:
     router = APIRouter(tags=["requests"])
-    operator = Depends(access.who("operator"))
+    looking, known = access.looks(), Depends(access.caller)
 
-    @router.get("/requests/{request_id}")
+    async def of_request(request_id: str, caller: Operator = known) -> str | None:
+        receipt = office.receipts.verify(request_id)
+        return next((org for org in caller.orgs if receipt and office.receipts.belongs_to(receipt, org)), None)
+
+    async def of_letter(letter_id: str, caller: Operator = known) -> str | None:
+        for org in caller.orgs:
+            letters = await backends.bus.dead_letters(None, MOST_LOOKED_AT, org=org)
+            if any(letter.id == letter_id for letter in letters):
+                return org
+        return None
+
+    viewer, operator = Depends(access.needs("viewer", of_request)), Depends(access.who("operator", of_letter))
+    found_in = Depends(of_letter)
+
+    @router.get("/requests/{request_id}", dependencies=[viewer])
     async def request(request_id: str) -> dict[str, Any]:
         """Show what is known of a request, without its body."""
         found = await backends.results.get(request_id)
@@ -150,23 +170,27 @@ def _requests(backends: Backends, access: Access, office: Office) -> APIRouter:
         return shown.request(found)
 
     @router.get("/lanes")
-    async def lanes() -> list[dict[str, Any]]:
+    async def lanes(caller: Operator = looking) -> list[dict[str, Any]]:
         """Count what waits or runs, by product and org."""
-        return shown.lanes(await backends.bus.depth())
+        return [lane for lane in shown.lanes(await backends.bus.depth()) if caller.sees(lane["org"])]
 
     @router.get("/dead-letters")
     async def dead_letters(
-        product: str | None = None, limit: Annotated[int, Query(ge=1, le=1000)] = 100
+        product: str | None = None,
+        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+        caller: Operator = looking,
     ) -> list[dict[str, Any]]:
         """List the newest dead letters with their reasons."""
-        return [shown.dead_letter(letter) for letter in await backends.bus.dead_letters(product, limit)]
+        asked = [await backends.bus.dead_letters(product, limit, org=org) for org in caller.asks(None)]
+        newest = sorted((letter for letters in asked for letter in letters), key=lambda one: one.at_ms, reverse=True)
+        return [shown.dead_letter(letter) for letter in newest[:limit]]
 
     @router.post("/dead-letters/{letter_id}/replay")
-    async def replay(letter_id: str, by: By = operator) -> dict[str, str]:
+    async def replay(letter_id: str, by: By = operator, org: str | None = found_in) -> dict[str, str]:
         """Queue a dead letter again, under a new id."""
         recorded = Recorder(backends.audit, by).replay
         ((old, new),) = await replay_letters(
-            backends.bus, [letter_id], office.receipts, office.clock, os.urandom, recorded=recorded
+            backends.bus, [letter_id], office.receipts, office.clock, os.urandom, org=org, recorded=recorded
         )
         return {"request": old, "replayed_as": new}
 

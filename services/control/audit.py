@@ -1,23 +1,30 @@
-"""The audit log over the control API: read, verify. Nothing writes to it here but what it records."""
+"""The audit log over the control API: read, verify. Nothing writes to it here but what it records.
+
+An org's members see what concerns the org, by whomever; whence a call came is shown to those of the platform alone.
+"""
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 
+from apx.admission.operators import Operator
 from apx.audit.checkpoint import Seals
+from apx.audit.entry import Entry
 from apx.audit.select import Wanted, newest
 from apx.audit.verify import verify_store
 from apx.bootstrap import Backends
+from services.control.access import Access
 
 Text = Annotated[str, Query(max_length=100)]
 
 
-def audit(backends: Backends, seals: Seals) -> APIRouter:
+def audit(backends: Backends, seals: Seals, access: Access) -> APIRouter:
     """Return the endpoints."""
     router = APIRouter(tags=["audit"])
+    looking, viewer = access.looks(), Depends(access.needs("viewer"))
 
     @router.get("/audit")
     async def entries(
@@ -29,15 +36,33 @@ def audit(backends: Backends, seals: Seals) -> APIRouter:
         action: Text = "",
         before: Annotated[int, Query(ge=0, le=2**53, description="Only what stands in front of this number.")] = 0,
         limit: Annotated[int, Query(ge=1, le=500)] = 50,
+        caller: Operator = looking,
     ) -> list[dict[str, Any]]:
         """List who changed what, from where and why; newest first. `action` is a beginning: `key-`, `rollout-`."""
-        wanted = Wanted(since_ms=since_ms, product=product, org=org, actor=actor, action=action)
-        return [msgspec.to_builtins(one) for one in await newest(backends.audit, wanted, limit, before=before)]
+        found = [
+            entry
+            for one in caller.asks(org or None)
+            for entry in await newest(
+                backends.audit,
+                Wanted(since_ms=since_ms, product=product, org=one or "", actor=actor, action=action),
+                limit,
+                before=before,
+            )
+        ]
+        found.sort(key=lambda entry: entry.number, reverse=True)
+        return [_shown(entry, caller) for entry in found[:limit]]
 
-    @router.get("/audit/verify")
+    @router.get("/audit/verify", dependencies=[viewer])
     async def verified() -> dict[str, Any]:
         """Read the whole log, and say whether it is what was written."""
         report = await verify_store(backends.audit, seals)
         return {"sound": report.sound, **msgspec.to_builtins(report)}
 
     return router
+
+
+def _shown(entry: Entry, caller: Operator) -> dict[str, Any]:
+    shown: dict[str, Any] = msgspec.to_builtins(entry)
+    if not caller.may("viewer"):
+        shown.pop("source", None)
+    return shown

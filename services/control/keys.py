@@ -1,4 +1,7 @@
-"""Keys over the control API: look, give, rotate, take back. A key itself is in one answer, once."""
+"""Keys over the control API: look, give, rotate, take back. A key itself is in one answer, once.
+
+What an org's admin gives it is held to its entitlements.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,15 @@ from pydantic import BaseModel, Field
 
 from apx.admission.issue import GRACE_S, MOST_GRACE_S, Holder, give_key, rotate_key
 from apx.admission.keys import ENVIRONMENT, shown_key
+from apx.admission.operators import Operator
+from apx.admission.orgs import NO_TERMS
 from apx.admission.terms import Terms
 from apx.audit.record import By
 from apx.bootstrap import Backends
 from apx.clock import Clock
 from apx.errors import NotFound, Unsupported
 from apx.release.load import Loader
-from services.control.access import Access
+from services.control.access import Access, OrgOf
 
 Name = Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]*[a-z0-9])?$", max_length=63)]
 Environment = Annotated[str, Field(pattern=f"^{ENVIRONMENT.pattern}$")]
@@ -48,16 +53,20 @@ _NO_STORE = {"cache-control": "no-store"}
 def keys(backends: Backends, loader: Loader, access: Access, clock: Clock) -> APIRouter:
     """Return the endpoints."""
     router = APIRouter(tags=["keys"])
-    admin = Depends(access.who("admin"))
+    looking, calling, of_key = access.looks(), Depends(access.caller), _org_of(backends)
+    viewer, admin = Depends(access.needs("viewer", of_key)), Depends(access.who("admin", of_key))
+    giver = Depends(access.who("admin", _of_wish))
 
     @router.get("/keys")
-    async def every(org: str | None = None) -> list[dict[str, Any]]:
+    async def every(org: str | None = None, caller: Operator = looking) -> list[dict[str, Any]]:
         """List keys; the keys themselves are stored nowhere."""
-        return [shown_key(record) for record in await backends.keys.list_keys(org)]
+        return [shown_key(record) for one in caller.asks(org) for record in await backends.keys.list_keys(one)]
 
     @router.post("/keys", status_code=201)
-    async def create(wish: Wish, response: Response, by: By = admin) -> dict[str, Any]:
+    async def create(wish: Wish, response: Response, by: By = giver, caller: Operator = calling) -> dict[str, Any]:
         """Make a key; this answer alone shows it."""
+        if not caller.may("admin"):
+            await _check_entitled(backends, wish)
         await _check_plans(backends, loader, wish.plans)
         holder = Holder(org=wish.org, region=wish.region, plans=wish.plans)
         key, record = await give_key(
@@ -66,7 +75,7 @@ def keys(backends: Backends, loader: Loader, access: Access, clock: Clock) -> AP
         response.headers.update({**_NO_STORE, "location": f"/api/v1/keys/{record.id}"})
         return {"key": key, **shown_key(record)}
 
-    @router.get("/keys/{key_id}")
+    @router.get("/keys/{key_id}", dependencies=[viewer])
     async def one(key_id: KeyId) -> dict[str, Any]:
         """Show what is known of a key."""
         record = await backends.keys.named(key_id)
@@ -91,6 +100,18 @@ def keys(backends: Backends, loader: Loader, access: Access, clock: Clock) -> AP
     return router
 
 
+def _org_of(backends: Backends) -> OrgOf:
+    async def of_key(key_id: KeyId) -> str | None:
+        record = await backends.keys.named(key_id)
+        return None if record is None else record.org
+
+    return of_key
+
+
+async def _of_wish(wish: Wish) -> str:
+    return wish.org
+
+
 def _terms(wish: Wish) -> Terms:
     return Terms(
         scopes={product: tuple(methods) for product, methods in wish.scopes.items()},
@@ -99,6 +120,20 @@ def _terms(wish: Wish) -> Terms:
         expires_ms=wish.expires_ms,
         note=wish.note,
     )
+
+
+async def _check_entitled(backends: Backends, wish: Wish) -> None:
+    """Hold a key that an org gives itself against what its file says, as far as that was given to the store."""
+    state = await backends.orgs.find(wish.org)
+    terms = (state.terms if state is not None else None) or NO_TERMS
+    for product, plan in wish.plans.items():
+        if terms.entitlements.get(product) != plan:
+            entitled = ", ".join(f"{one} under {its}" for one, its in sorted(terms.entitlements.items()))
+            raise Unsupported(
+                f"plans: {wish.org} is entitled to {entitled or 'nothing'}, not to {product} under {plan}"
+            )
+    if wish.region != terms.region:
+        raise Unsupported(f"region: what {wish.org} asks for is kept in {terms.region or 'no region'}")
 
 
 async def _check_plans(backends: Backends, loader: Loader, plans: dict[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""Orgs over the control API: look, suspend, resume."""
+"""Orgs over the control API: look, suspend, resume; give them the terms of a tree."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import msgspec
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, Field
 
+from apx.admission.operators import Operator
 from apx.admission.orgs import (
     NO_TERMS,
     OrgTerms,
@@ -31,6 +32,11 @@ from services.control.access import Access
 Org = Annotated[str, Field(max_length=63)]
 
 
+async def of_path(org: Org) -> str:
+    """Return the org that a path names."""
+    return org
+
+
 class Wish(BaseModel, extra="forbid"):
     """Terms of orgs, as `apx org apply` reads them from a tree that was validated."""
 
@@ -47,18 +53,19 @@ def orgs(backends: Backends, access: Access, clock: Clock) -> APIRouter:
     """Return the endpoints."""
     router = APIRouter(tags=["orgs"])
     admin, operator = Depends(access.who("admin")), Depends(access.who("operator"))
+    viewer, looking = Depends(access.needs("viewer", of_path)), access.looks()
 
     @router.get("/orgs")
-    async def listed() -> list[dict[str, Any]]:
+    async def listed(caller: Operator = looking) -> list[dict[str, Any]]:
         """List the orgs that have a key or were suspended once, with their states."""
-        return [shown_org(one) for one in await known_orgs(backends.orgs, backends.keys)]
+        return [shown_org(one) for one in await known_orgs(backends.orgs, backends.keys) if caller.sees(one.state.org)]
 
-    @router.get("/orgs/{org}")
+    @router.get("/orgs/{org}", dependencies=[viewer])
     async def one(org: Org) -> dict[str, Any]:
         """Show an org's state."""
         return shown_org(await known_org(backends.orgs, backends.keys, org))
 
-    @router.get("/orgs/{org}/budgets")
+    @router.get("/orgs/{org}/budgets", dependencies=[viewer])
     async def budgets(org: Org) -> list[dict[str, Any]]:
         """Show how an org's budgets stand: spent, limit, left, when they are whole again, marks."""
         terms = (await known_org(backends.orgs, backends.keys, org)).state.terms or NO_TERMS

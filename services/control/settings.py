@@ -19,8 +19,11 @@ class ControlSettings(Settings):
     """Behind Google's identity-aware proxy: whom its assertions are for, `/projects/NUMBER/global/backendServices/ID`,
     or `…/*` for every backend service of the project. Empty: its assertions are not believed."""
     iap_admins: str = ""
-    """Addresses of admins, with commas. Whom the proxy lets through and no list names is a viewer."""
+    """Addresses of the platform's admins, with commas. Whom the proxy lets through and none of these lists names may
+    see and do what concerns the orgs that they are members of, and nothing else."""
     iap_operators: str = ""
+    iap_viewers: str = ""
+    """`*`: whomever the proxy lets through. Then it must let nobody through who is but a member of an org."""
     control_port: int = Field(default=8081, ge=1, le=65535)
     control_idle_timeout_s: int = Field(default=60, ge=1)
     """A connection without a request."""

@@ -8,12 +8,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, Field
 
+from apx.admission.operators import Operator
 from apx.audit.record import By, Recorder
 from apx.audit.webhooks import replay_recorded
 from apx.bootstrap import Backends
 from apx.webhooks.manage import GRACE_S, MOST_GRACE_S, Webhooks, Wish
 from apx.webhooks.model import shown_webhook
-from services.control.access import Access
+from services.control.access import Access, OrgOf
 from services.control.keys import Name
 
 Id = Annotated[str, Field(max_length=80)]
@@ -53,19 +54,20 @@ class Replaying(BaseModel, extra="forbid"):
 def webhooks(backends: Backends, webhooks_of: WebhooksOf, access: Access) -> APIRouter:
     """Return the endpoints."""
     router = APIRouter(tags=["webhooks"])
-    admin = Depends(access.who("admin"))
-    looking = webhooks_of(backends)
+    looking, looker, of_webhook = webhooks_of(backends), access.looks(), _org_of(backends)
+    viewer, admin = Depends(access.needs("viewer", of_webhook)), Depends(access.who("admin", of_webhook))
+    maker = Depends(access.who("admin", _of_wish))
 
     def acting(by: By) -> Webhooks:
         return webhooks_of(backends.by(by))
 
     @router.get("/webhooks")
-    async def every(org: str | None = None) -> list[dict[str, Any]]:
+    async def every(org: str | None = None, caller: Operator = looker) -> list[dict[str, Any]]:
         """List webhooks, without their secrets."""
-        return [shown_webhook(one) for one in await looking.listed(org)]
+        return [shown_webhook(one) for wanted in caller.asks(org) for one in await looking.listed(wanted)]
 
     @router.post("/webhooks", status_code=201)
-    async def create(wish: WebhookWish, response: Response, by: By = admin) -> dict[str, Any]:
+    async def create(wish: WebhookWish, response: Response, by: By = maker) -> dict[str, Any]:
         """Make a webhook; this answer alone shows its secret."""
         asked = Wish(
             org=wish.org,
@@ -78,7 +80,7 @@ def webhooks(backends: Backends, webhooks_of: WebhooksOf, access: Access) -> API
         response.headers.update({**_NO_STORE, "location": f"/api/v1/webhooks/{made.webhook.id}"})
         return made.shown()
 
-    @router.get("/webhooks/{webhook_id}")
+    @router.get("/webhooks/{webhook_id}", dependencies=[viewer])
     async def one(webhook_id: Id) -> dict[str, Any]:
         """Show what is known of a webhook."""
         return shown_webhook(await looking.one(webhook_id))
@@ -100,9 +102,21 @@ def webhooks(backends: Backends, webhooks_of: WebhooksOf, access: Access) -> API
     return router
 
 
+async def _of_wish(wish: WebhookWish) -> str:
+    return wish.org
+
+
+def _org_of(backends: Backends) -> OrgOf:
+    async def of_webhook(webhook_id: Id) -> str | None:
+        webhook = await backends.webhooks.find(webhook_id)
+        return None if webhook is None else webhook.org
+
+    return of_webhook
+
+
 def _operate(router: APIRouter, backends: Backends, webhooks_of: WebhooksOf, access: Access) -> None:
     """Add what takes an operator: it changes nothing of what a webhook is."""
-    operator = Depends(access.who("operator"))
+    operator = Depends(access.who("operator", _org_of(backends)))
 
     def acting(by: By) -> Webhooks:
         return webhooks_of(backends.by(by))

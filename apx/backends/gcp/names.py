@@ -12,9 +12,9 @@ DEAD_LETTERS, KEYS, KEY_CHANGES, ROLLOUTS, AUDIT = "dead-letters", "keys", "key-
 """Collections that stay, but for the notices of `KEY_CHANGES`: Firestore removes them after `FORGET`."""
 KEY_PREFIXES = "key-prefixes"
 """A document for each, `p:<prefix>`."""
-CHAIN, CHECKPOINTS, ORGS, WEBHOOKS = "audit-chain", "audit-checkpoints", "orgs", "webhooks"
-"""Collections that stay: the audit log of everything, its countersigned heads, what holds for orgs at run time, and
-whom they have told."""
+CHAIN, CHECKPOINTS, ORGS, WEBHOOKS, MEMBERS = "audit-chain", "audit-checkpoints", "orgs", "webhooks", "members"
+"""Collections that stay: the audit log of everything, its countersigned heads, what holds for orgs at run time, whom
+they have told, and who are their members."""
 FORGET = "forget_at"
 DELIVERED = "delivered_ms"
 RECORD, STATE, TERMS, ENTRY = "record", "state", "terms", "entry"

@@ -17,6 +17,7 @@ from apx.backends.memory.counts import MemoryCounts
 from apx.backends.memory.keys import MemoryKeys
 from apx.backends.memory.leases import MemoryLeases
 from apx.backends.memory.limits import MemoryLimits
+from apx.backends.memory.members import MemoryMembers
 from apx.backends.memory.orgs import MemoryOrgs
 from apx.backends.memory.results import MemoryResults
 from apx.backends.memory.rollouts import MemoryRollouts
@@ -67,6 +68,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Backends:
         limits=MemoryLimits(SystemClock()),
         audit=MemoryAudit(),
         orgs=MemoryOrgs(),
+        members=MemoryMembers(),
         webhooks=MemoryWebhooks(),
         ended=bus.usage.reader("webhooks"),
     )

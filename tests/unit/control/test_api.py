@@ -24,6 +24,7 @@ from apx.backends.memory.counts import MemoryCounts
 from apx.backends.memory.keys import MemoryKeys
 from apx.backends.memory.leases import MemoryLeases
 from apx.backends.memory.limits import MemoryLimits
+from apx.backends.memory.members import MemoryMembers
 from apx.backends.memory.orgs import MemoryOrgs
 from apx.backends.memory.results import MemoryResults
 from apx.backends.memory.rollouts import MemoryRollouts
@@ -99,6 +100,7 @@ class Office:
             limits=MemoryLimits(clock),
             audit=MemoryAudit(clock),
             orgs=MemoryOrgs(),
+            members=MemoryMembers(),
             webhooks=MemoryWebhooks(),
             ended=self.bus.usage.reader("webhooks"),
         )
@@ -107,16 +109,17 @@ class Office:
         self.usage = Collecting(Collector(self.bus.usage, UsageFiles(folder / "usage")), UsageFiles(folder / "usage"))
         self.operators = Operators(b"o" * 32, clock)
         self.clock, self.counts = clock, backends.counts
-        access = Access(self.operators, TOKEN)
+        access = Access(self.operators, TOKEN, backends.members)
         self.webhooks = backends.webhooks
+        self.loader, self.receipts = Loader(releases, TRUSTED), Receipts([b"r" * 32], "us")
         more = control_app.Office(
-            receipts=Receipts([b"r" * 32], "us"),
+            receipts=self.receipts,
             clock=clock,
             seals=SEALS,
             usage=self.usage,
             webhooks=self.managing,
         )
-        self.app: FastAPI = control_app.create_app(backends, Loader(releases, TRUSTED), spans, access, more)
+        self.app: FastAPI = control_app.create_app(backends, self.loader, spans, access, more)
 
     def managing(self, stores: Backends) -> Webhooks:
         return Webhooks(stores.webhooks, Vault(b"v" * 32), self.bus, self.clock, os.urandom)

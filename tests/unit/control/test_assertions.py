@@ -15,17 +15,34 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurv
 from fastapi import FastAPI
 from jwt.algorithms import ECAlgorithm
 
-from apx.admission.assertions import FETCH_AGAIN_S, FRESH_S, HEADER, ISSUER, Assertions, KeyCache, Keys, Roles
+from apx.admission.assertions import (
+    EVERYBODY,
+    FETCH_AGAIN_S,
+    FRESH_S,
+    HEADER,
+    ISSUER,
+    Assertions,
+    KeyCache,
+    Keys,
+    Roles,
+)
 from apx.admission.operators import Operator, Operators
 from apx.backends.gcp.iap import fetch_keys
+from apx.backends.memory.members import MemoryMembers
 from apx.clock import ManualClock
 from services.control.access import Access, depends
+from services.control.orgs import of_path
+from services.control.problems import answer_with_problems
 
 AUDIENCE = "/projects/123/global/backendServices/456"
 NOW_S = 1_800_000_000.0
 PROXY = generate_private_key(SECP256R1())
 STRANGER = generate_private_key(SECP256R1())
-ROLES = Roles(admins=frozenset({"root@example.com"}), operators=frozenset({"ops@example.com"}))
+ROLES = Roles(
+    admins=frozenset({"root@example.com"}),
+    operators=frozenset({"ops@example.com"}),
+    viewers=frozenset({"auditor@example.com"}),
+)
 
 
 @pytest.fixture
@@ -51,10 +68,20 @@ def signed(
 
 @pytest.mark.parametrize(
     ("email", "role"),
-    [("root@example.com", "admin"), ("OPS@example.com", "operator"), ("somebody@example.com", "viewer")],
+    [
+        ("root@example.com", "admin"),
+        ("OPS@example.com", "operator"),
+        ("auditor@example.com", "viewer"),
+        ("somebody@example.com", None),
+    ],
 )
 def test_somebody_has_the_role_of_the_lists(clock: ManualClock, email: str, role: Any) -> None:
-    assert reader(clock).read(signed(claims(email=email))) == Operator(email.lower(), role)
+    assert reader(clock).read(signed(claims(email=email))) == Operator(email.lower(), role, member=True)
+
+
+def test_everybody_may_be_a_viewer_and_no_more() -> None:
+    roles = Roles(admins=frozenset({"root@example.com"}), viewers=frozenset({EVERYBODY}))
+    assert [roles.of(email) for email in ("root@example.com", "somebody@example.com")] == ["admin", "viewer"]
 
 
 @pytest.mark.parametrize(
@@ -201,19 +228,38 @@ class served:  # noqa: N801 -- reads as a verb where it is used
 class TestApi:
     """The header at the door of the control API."""
 
+    @pytest.fixture(autouse=True)
+    def _no_members(self) -> None:
+        self.members = MemoryMembers()
+
     def client(self, clock: ManualClock, *, behind_proxy: bool) -> httpx.AsyncClient:
-        access = Access(Operators(b"s" * 32, clock), "apxadm_x", reader(clock).read if behind_proxy else None)
-        app = FastAPI()
+        reads = reader(clock).read if behind_proxy else None
+        access = Access(Operators(b"s" * 32, clock), "apxadm_x", self.members, reads)
+        app, operating = FastAPI(), depends(access, "operator", of_path)
+        answer_with_problems(app)
+
+        @app.get("/orgs/{org}")
+        def of_org(org: str, caller: Operator = operating) -> dict[str, str]:
+            return {"subject": caller.subject, "role": caller.orgs[org]}
 
         @app.get("/me")
         def me(caller: Operator = depends(access, "viewer")) -> dict[str, str]:  # noqa: B008 -- FastAPI's way
-            return {"subject": caller.subject, "role": caller.role}
+            return {"subject": caller.subject, "role": str(caller.role)}
 
         return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://control")
 
     async def test_an_assertion_says_who_calls(self, clock: ManualClock) -> None:
         answer = await self.client(clock, behind_proxy=True).get("/me", headers={HEADER: signed(claims())})
         assert answer.json() == {"subject": "ops@example.com", "role": "operator"}
+
+    async def test_whom_no_list_names_is_what_orgs_say_and_nothing_else(self, clock: ManualClock) -> None:
+        client, said = self.client(clock, behind_proxy=True), {HEADER: signed(claims(email="Ann@acme.example"))}
+        assert (await client.get("/orgs/acme", headers=said)).status_code == 403
+        await self.members.change("acme", "ann@acme.example", None, "operator")
+        found = await client.get("/orgs/acme", headers=said)
+        assert found.json() == {"subject": "ann@acme.example", "role": "operator"}
+        assert (await client.get("/orgs/globex", headers=said)).status_code == 404
+        assert (await client.get("/me", headers=said)).status_code == 403
 
     async def test_beside_a_bad_assertion_no_token_counts(self, clock: ManualClock) -> None:
         said = {HEADER: signed(claims(), STRANGER), "authorization": "Bearer apxadm_x"}

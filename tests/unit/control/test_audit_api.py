@@ -10,6 +10,7 @@ from starlette.requests import Request
 
 from apx.admission.assertions import HEADER
 from apx.admission.operators import Operators, Role
+from apx.backends.memory.members import MemoryMembers
 from apx.clock import ManualClock
 from services.control.access import Access
 from tests.unit.control.test_api import TOKEN, Office, code
@@ -103,7 +104,8 @@ async def test_the_log_is_filtered_and_verified(office: Office) -> None:
 def test_what_was_forwarded_is_believed_behind_the_proxy_alone(
     *, proxied: bool, asserted: bool, forwarded: str, source: str
 ) -> None:
-    access = Access(Operators(b"o" * 32, ManualClock()), TOKEN, (lambda _: None) if proxied else None)
+    reads = (lambda _: None) if proxied else None
+    access = Access(Operators(b"o" * 32, ManualClock()), TOKEN, MemoryMembers(), reads)
     fields = [(b"x-forwarded-for", forwarded.encode()), *([(HEADER.encode(), b"x")] if asserted else [])]
     request = Request({"type": "http", "headers": fields, "client": ("192.0.2.7", 1)})
     assert access.source(request) == source
