@@ -171,8 +171,16 @@ class Wire(asyncio.Transport):
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.got += bytes(data)
 
-    def send(self, key: str, path: str = "/orders?a=1", *, body: bytes = b"{}", name: str = "r-1") -> None:
-        head = f"POST {path} HTTP/1.1\r\nhost: a\r\nx-request-id: {name}\r\nx-api-key: {key}\r\n"
+    def send(
+        self,
+        key: str,
+        path: str = "/orders?a=1",
+        *,
+        method: str = "POST",
+        body: bytes = b"{}",
+        name: str = "r-1",
+    ) -> None:
+        head = f"{method} {path} HTTP/1.1\r\nhost: a\r\nx-request-id: {name}\r\nx-api-key: {key}\r\n"
         self._protocol.data_received(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
 
     async def answer(self, key: str, path: str = "/orders?a=1") -> tuple[int, Any]:
@@ -260,6 +268,17 @@ async def test_the_name_of_a_request_is_told_as_it_is_whatever_is_in_it(busy: De
     head, _, body = wire.got.rpartition(b"\r\n\r\n")
     assert json.loads(body)["request_id"] == 'a"b\\'
     assert head.endswith(b"content-length: %d" % len(body))
+
+
+async def test_the_answer_to_a_head_has_no_body_at_the_door_either(busy: Desk) -> None:
+    """What came behind it would be taken for the beginning of the connection's next answer."""
+    wire = Wire(busy)
+    await wire.answer(busy.key)
+    wire.got = b""
+    wire.send(busy.key, method="HEAD", body=b"")
+    head, _, body = wire.got.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 503 ")
+    assert body == b""
 
 
 async def test_the_connection_goes_on_after_a_refusal_at_the_door(busy: Desk) -> None:
