@@ -31,6 +31,7 @@ REMEMBERED_S = 5.0
 TELL_EVERY_S = 1.0
 _MOST = 10_000
 _KEY_FIELDS = (b"x-api-key", b"authorization")
+"""Where a key stands: beside the first, the second has the same key or a token, which others may bring too."""
 ADMIT = b"/-/admit"
 _PLACE = "the-request-id"
 
@@ -70,12 +71,11 @@ class Door:
             self._known.clear()
         until = self._clock.monotonic() + REMEMBERED_S
         known = _Known(base_path.encode(), product, caller, priority, until)
-        for field in _KEY_FIELDS:
-            value = headers.get(field.decode())
-            if value is not None:
-                name = hash(value.encode("latin-1"))
-                self._tell(self._known.get(name, known))
-                self._known[name] = known
+        value = next((headers[field.decode()] for field in _KEY_FIELDS if field.decode() in headers), None)
+        if value is not None:
+            name = hash(value.encode("latin-1"))
+            self._tell(self._known.get(name, known))
+            self._known[name] = known
 
     def forget(self) -> None:
         """Remember nobody: what is live has changed."""

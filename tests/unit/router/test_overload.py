@@ -12,7 +12,7 @@ from uvicorn.server import ServerState
 
 from apx.admission.admit import LiveProduct
 from apx.admission.shedding import COLLECTING
-from apx.catalog.model import PlanSpec, Rate
+from apx.catalog.model import Auth, Jwt, PlanSpec, Rate
 from apx.errors import Unavailable
 from apx.telemetry import metrics
 from services.router.door import REMEMBERED_S, protocol_of
@@ -157,9 +157,10 @@ async def test_whatever_becomes_of_a_request_its_work_ends(desk: Desk) -> None:
 class Wire(asyncio.Transport):
     """The edge's end of one connection."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, fields: str = "") -> None:
         super().__init__()
         self.got = b""
+        self._fields = fields
         config = uvicorn.Config(
             desk.router, http=protocol_of(desk.door), ws="none", lifespan="off", log_config=None, access_log=False
         )
@@ -181,7 +182,7 @@ class Wire(asyncio.Transport):
         name: str = "r-1",
     ) -> None:
         head = f"{method} {path} HTTP/1.1\r\nhost: a\r\nx-request-id: {name}\r\nx-api-key: {key}\r\n"
-        self._protocol.data_received(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
+        self._protocol.data_received(f"{head}{self._fields}content-length: {len(body)}\r\n\r\n".encode() + body)
 
     async def answer(self, key: str, path: str = "/orders?a=1") -> tuple[int, Any]:
         self.got = b""
@@ -296,6 +297,19 @@ async def test_the_door_lets_everybody_on_whom_it_does_not_know(busy: Desk) -> N
     key = await busy.give("globex", plans={"orders": "enterprise"})
     assert (await wire.answer(key))[0] == 202
     assert (await wire.answer(busy.key, "/ordersandmore"))[0] == 404
+
+
+async def test_a_token_that_stood_beside_a_key_turns_no_other_key_away(busy: Desk) -> None:
+    jwt = Jwt(issuer="https://issuer.example", audiences=("apx",), jwks_url="https://issuer.example/keys")
+    plans = busy.products["orders"].plans
+    changed = release("orders", spec(auth=Auth(jwt=jwt)), plans)
+    busy.products["orders"] = LiveProduct(changed, busy.policy)
+    busy.serve_products()
+    token = "authorization: Bearer the.same.token\r\nx-apx-jwt-payload: e30\r\n"
+    await Wire(busy, token).answer(busy.key)
+    assert at_once(Wire(busy, token), busy.key)
+    key = await busy.give("globex", plans={"orders": "enterprise"})
+    assert (await Wire(busy, token).answer(key))[0] == 202
 
 
 async def test_the_door_forgets_in_time_and_with_each_change_of_what_is_live(busy: Desk) -> None:
