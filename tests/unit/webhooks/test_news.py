@@ -12,7 +12,7 @@ from apx.admission.keys import KeyRecord
 from apx.audit.marks import Teller
 from apx.audit.mirror import Mirror
 from apx.backends.memory.rollouts import MemoryRollouts
-from apx.catalog.model import Budget
+from apx.catalog.model import Budget, Mark
 from apx.errors import Unavailable
 from apx.limits.budgets import Standing, spans_of
 from apx.rollout.active import Active, AuditEntry
@@ -83,6 +83,14 @@ async def test_an_org_is_told_what_of_its_budget_is_spent(platform: Platform) ->
         "spent_usd": 55.0,
         "budget_usd": 100.0,
     }
+
+
+async def test_two_marks_at_the_same_share_are_told_both(platform: Platform) -> None:
+    await platform.store.add(webhook())
+    marks = tuple(Mark(percent=80, does=does) for does in ("notice", "throttle"))
+    budget = msgspec.structs.replace(BUDGET, marks=marks)
+    await Teller(platform.audit, platform.news.mark).tell(msgspec.structs.replace(standing(85), budget=budget))
+    assert sorted(told["data"]["does"] for _, told in await platform.heard()) == ["notice", "throttle"]
 
 
 async def test_a_mark_that_is_told_again_after_a_crash_comes_once(platform: Platform) -> None:
