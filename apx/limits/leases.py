@@ -311,7 +311,9 @@ class Limiter:
             want = Want(bucket=bucket, rate=loan.rate, used=told, hold=hold, need=cost)
             [grant] = await self._store.exchange(self._holder, [want], LOAN_S)
         except ApxError:
-            loan.held = loan.used = 0.0
+            # If it was not told, the store still has it all down as lent, and would say so to the next question.
+            loan.used += told + loan.held
+            loan.held = 0.0
             self._gone("unavailable")
         else:
             self._granted(loan, grant, sent, cost)

@@ -43,6 +43,18 @@ class Store(LimitStore):
         return await self._buckets.exchange(holder, wants, ttl_s)
 
 
+class Losing(Store):
+    """A store that one question about a bucket does not reach."""
+
+    loses = ""
+
+    async def exchange(self, holder: str, wants: Sequence[Want], ttl_s: float) -> list[Grant]:
+        if wants[0].bucket == self.loses:
+            self.loses = ""
+            raise Unavailable("away")
+        return await super().exchange(holder, wants, ttl_s)
+
+
 @pytest.fixture
 def clock() -> ManualClock:
     return ManualClock()
@@ -194,6 +206,21 @@ class TestAway:
         clock.advance(AWAY_S)
         store.away = False
         assert await allowed(limiter, 100) <= 21
+
+
+    async def test_what_was_used_when_an_exchange_failed_is_not_lent_again_as_soon_as_another_succeeds(
+        self, clock: ManualClock
+    ) -> None:
+        """The store has it down as lent still, and would take it for what the router holds and did not use."""
+        store = Losing(clock)
+        limiter = Limiter(store, clock)
+        one, other = (Level("plan", name, Rate(per_second=0.001, burst=100)) for name in ("one", "other"))
+        passed = 0
+        for _ in range(100):
+            store.loses = "one"
+            answers = await asyncio.gather(take(limiter, one), take(limiter, other))  # the second says: it answers
+            passed += answers[0].taken.allowed
+        assert passed + await allowed(limiter, 100, one) <= 100
 
 
 async def test_idle_loans_go_back(limiter: Limiter, store: Store, clock: ManualClock) -> None:
