@@ -80,13 +80,13 @@ class Answer(msgspec.Struct, frozen=True):
 
 class _Loan:
     __slots__ = (
-        "asked_again_at",
         "expires",
         "flying",
         "held",
         "left",
         "lent",
         "rate",
+        "short_at",
         "size",
         "touched",
         "used",
@@ -99,8 +99,16 @@ class _Loan:
         self.lent = 0.0  # to others
         self.size = 1.0
         self.wanted = 0.0  # by those who wait for an answer of the store
-        self.expires = self.touched = self.asked_again_at = _NEVER
+        self.expires = self.touched = _NEVER
+        self.short_at = _NEVER  # when the store last had less than a request needed
         self.flying: asyncio.Task[None] | None = None
+
+    def asked_again_at(self, cost: float) -> float:
+        """Return when the store may have enough for a request, where it had too little for one."""
+        lacking = cost - max(0.0, self.held) - self.left
+        if lacking <= 0:
+            return _NEVER
+        return self.short_at + (lacking / self.rate.per_second if self.rate.per_second else ASK_AGAIN_S)
 
     def is_over(self, now: float, now_s: float) -> bool:
         """Whether nothing of it is held, and its window has ended or nobody has asked for it for long."""
@@ -183,7 +191,7 @@ class Limiter:
             if not lacking:
                 continue  # one was forgotten for another
             for level, cost in lacking:
-                if self._loan(level).asked_again_at > now:
+                if self._loan(level).asked_again_at(cost) > now:
                     return Answer(level, self._refused(level, cost))
             if not await self._ask(lacking):
                 return self._without_store(charges, when_away)
@@ -220,7 +228,7 @@ class Limiter:
             self._forget_old()
         elif loan.rate is not level.rate:
             if loan.rate != level.rate:
-                loan.asked_again_at = _NEVER  # what it holds was lent all the same
+                loan.short_at = _NEVER  # what it holds was lent all the same
             loan.rate = level.rate
         return loan
 
@@ -252,7 +260,7 @@ class Limiter:
     def _refused(self, level: Level, cost: float) -> Taken:
         loan = self._loan(level)
         known = self._taken(level.rate, max(0.0, loan.held) + loan.left)
-        wait = max(0.0, loan.asked_again_at - self._clock.monotonic())
+        wait = max(0.0, loan.asked_again_at(cost) - self._clock.monotonic())
         if cost > level.rate.burst:
             wait = float("inf")
         elif isinstance(level.rate, Window) and loan.held + loan.left + loan.lent < cost:
@@ -325,8 +333,7 @@ class Limiter:
         loan.held = max(0.0, grant.held - loan.used)
         loan.left, loan.lent, loan.expires = grant.left, grant.lent, sent + LOAN_S
         if cost and loan.held < cost:
-            lacking, per_second = cost - loan.held - loan.left, loan.rate.per_second
-            loan.asked_again_at = self._clock.monotonic() + (lacking / per_second if per_second else ASK_AGAIN_S)
+            loan.short_at = self._clock.monotonic()
 
     def _gone(self, cause: str) -> None:
         metrics.LIMIT_STORE_FAILURES.inc(cause)

@@ -99,6 +99,18 @@ async def test_who_was_refused_is_not_asked_for_again_before_a_token_can_be_ther
     assert await allowed(limiter, 10) == 1
 
 
+async def test_a_request_that_costs_much_and_was_refused_holds_up_no_small_one(
+    limiter: Limiter, clock: ManualClock
+) -> None:
+    level = Level("plan", "slow", Rate(per_second=1, burst=100))
+    assert [(await take(limiter, level, cost=60)).taken.allowed for _ in range(2)] == [True, False]
+    assert await allowed(limiter, 100, level) == 40
+    assert (await take(limiter, level)).taken.retry_after_s == pytest.approx(1.0, abs=0.01)
+    clock.advance(1.5)
+    assert await allowed(limiter, 10, level) == 1
+    assert (await take(limiter, level, cost=60)).taken.retry_after_s == pytest.approx(59.5, abs=0.01)
+
+
 @pytest.mark.parametrize("beside", [8, 64])
 async def test_who_asks_beside_others_is_refused_for_want_of_tokens_alone(limiter: Limiter, beside: int) -> None:
     key, org = (Level(name, name, Rate(per_second=1, burst=512)) for name in ("plan", "org"))
