@@ -74,6 +74,8 @@ class Answer(msgspec.Struct, frozen=True):
     taken: Taken
     away: bool = False
     """Refused because the store does not answer, and the plan wants to be sure."""
+    alone: bool = False
+    """Let through by this router by itself, while the store does not answer, which is not told of it."""
     observed: Level | None = None
     """What would have refused, if it were not only observed."""
 
@@ -177,7 +179,7 @@ class Limiter:
         refusing = None if seen.taken.allowed else seen.level
         taken = msgspec.structs.replace(seen.taken, allowed=True, retry_after_s=0.0)
         shown = Answer(seen.level, taken) if answer is None or answer.level.kind == "budget" else answer
-        return msgspec.structs.replace(shown, observed=refusing)
+        return msgspec.structs.replace(shown, alone=answer is not None and answer.alone, observed=refusing)
 
     async def _take(self, charges: Sequence[_Charge], when_away: WhenAway) -> Answer:
         for level, cost in charges:
@@ -346,7 +348,7 @@ class Limiter:
             return Answer(charges[0][0], taken, away=True)
         answers = []
         for level, cost in charges:
-            answers.append(Answer(level, self._alone(level, cost)))
+            answers.append(Answer(level, self._alone(level, cost), alone=True))
             if not answers[-1].taken.allowed:
                 return answers[-1]
         return min(answers, key=lambda answer: (answer.level.kind == "budget", answer.taken.remaining))

@@ -208,8 +208,8 @@ class Router:
             traceparent=child(exchange.traceparent),
         )
         accepted = await self._acceptor.accept(admitted, call)
-        if admitted.budgets and (isinstance(accepted, Refused) or accepted.duplicate):
-            self._limits.give_back(admitted.budgets, micro(admitted.decision.cost_usd))
+        if admitted.set_aside_usd and (isinstance(accepted, Refused) or accepted.duplicate):
+            self._limits.give_back(admitted.budgets, micro(admitted.set_aside_usd))
         return accepted if isinstance(accepted, Refused) else (admitted, accepted)
 
     def _shed(self, exchange: Exchange, product: LiveProduct, priority: int) -> Refused:
