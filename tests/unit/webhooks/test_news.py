@@ -17,6 +17,7 @@ from apx.errors import Unavailable
 from apx.limits.budgets import Standing, spans_of
 from apx.rollout.active import Active, AuditEntry
 from apx.webhooks.events import Event
+from apx.webhooks.model import Webhook
 from apx.webhooks.news import News
 from tests.unit.admission.until import until
 from tests.unit.audit.test_mirror import stop
@@ -107,6 +108,15 @@ async def test_a_mark_that_cannot_be_told_to_the_org_is_not_recorded_as_told(pla
     with pytest.raises(Unavailable):
         await Teller(platform.audit, away).tell(standing(55))
     assert await platform.audit.read() == []
+
+
+async def test_an_org_whose_webhooks_cannot_be_read_holds_up_no_mark(platform: Platform) -> None:
+    async def unreadable(_: str) -> list[Webhook]:
+        raise msgspec.ValidationError("another version's")
+
+    platform.store.of_org = unreadable  # type: ignore[method-assign]
+    assert len(await Teller(platform.audit, platform.news.mark).tell(standing(55))) == 1
+    assert len(await platform.audit.read()) == 1
 
 
 async def test_another_window_of_the_budget_is_other_news(platform: Platform) -> None:
