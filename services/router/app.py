@@ -159,7 +159,7 @@ class Router:
 
     async def _collect(self, exchange: Exchange, path: str, receive: Receive, send: Send) -> None:
         """Answer for an accepted request. It is work until the answer begins; who waits is none."""
-        if waits(path, exchange.headers):
+        if waits(path, exchange.headers, self._longest_wait_s):
             if not self._shedder.has_room(COLLECTING):
                 return await exchange.reply(send, self._turned_away(exchange))
             return await self._requests.handle(exchange, path, receive, send)

@@ -8,6 +8,7 @@ from typing import Any, Self
 from apx.admission.admit import LiveProduct
 from apx.admission.keys import KeyRecord
 from apx.admission.shedding import Shedder
+from services.router import prefer
 from services.router.asgi import Send
 
 
@@ -45,9 +46,9 @@ class Work:
         return ending
 
 
-def waits(path: str, headers: Mapping[str, str]) -> bool:
+def waits(path: str, headers: Mapping[str, str], longest_wait_s: float) -> bool:
     """Tell whether a request for a result may stay, for the result or for events."""
-    return "prefer" in headers or path.endswith("/events")
+    return prefer.parse(headers.get("prefer"), longest_wait_s).wait_s > 0 or path.endswith("/events")
 
 
 def priority_of(caller: KeyRecord, product: LiveProduct) -> int:

@@ -14,6 +14,7 @@ from apx.admission.admit import LiveProduct
 from apx.admission.shedding import COLLECTING
 from apx.catalog.model import Auth, Jwt, PlanSpec, Rate
 from apx.errors import Unavailable
+from apx.requests.model import Progress, Result
 from apx.telemetry import metrics
 from services.router.door import REMEMBERED_S, protocol_of
 from tests.unit.release.examples import release, spec
@@ -125,6 +126,21 @@ async def test_who_waits_for_a_result_or_for_events_is_no_work(desk: Desk) -> No
     for task in waiting:
         task.cancel()
     await asyncio.gather(*waiting, return_exceptions=True)
+
+
+@pytest.mark.parametrize("prefer", ["", "respond-async", "wait=0", "wait=soon"])
+async def test_who_prefers_something_else_than_to_wait_is_work(desk: Desk, prefer: str) -> None:
+    request = await desk.accepted()
+    seen: list[int] = []
+    get = desk.results.get
+
+    async def counted(request_id: str) -> Result | Progress | None:
+        seen.append(desk.shedder.busy)
+        return await get(request_id)
+
+    desk.results.get = counted  # type: ignore[method-assign]
+    await desk.ask("GET", f"/v1/requests/{request}", {**desk.headers, "prefer": prefer})
+    assert (seen, desk.shedder.busy) == ([1], 0)
 
 
 async def test_a_client_that_is_slow_to_read_or_to_send_is_no_work(desk: Desk) -> None:
