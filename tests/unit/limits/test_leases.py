@@ -219,7 +219,6 @@ class TestAway:
         store.away = False
         assert await allowed(limiter, 100) <= 21
 
-
     async def test_what_was_used_when_an_exchange_failed_is_not_lent_again_as_soon_as_another_succeeds(
         self, clock: ManualClock
     ) -> None:

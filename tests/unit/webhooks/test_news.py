@@ -111,8 +111,8 @@ async def test_a_mark_that_cannot_be_told_to_the_org_is_not_recorded_as_told(pla
 
 
 async def test_an_org_whose_webhooks_cannot_be_read_holds_up_no_mark(platform: Platform) -> None:
-    async def unreadable(_: str) -> list[Webhook]:
-        raise msgspec.ValidationError("another version's")
+    async def unreadable(org: str) -> list[Webhook]:
+        raise msgspec.ValidationError(f"of {org}: another version's")
 
     platform.store.of_org = unreadable  # type: ignore[method-assign]
     assert len(await Teller(platform.audit, platform.news.mark).tell(standing(55))) == 1
