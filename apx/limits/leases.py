@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
+import structlog
 
 from apx.catalog.model import Rate
 from apx.clock import Clock
@@ -43,6 +44,8 @@ _TRIES = 10
 _ROUNDING = 1e-9
 _NEVER = float("-inf")
 """Before any time of a clock."""
+
+_log = structlog.get_logger(__name__)
 
 WhenAway = Literal["closed", "local"]
 Kind = Literal["rate", "quota", "budget"]
@@ -320,7 +323,9 @@ class Limiter:
         try:
             want = Want(bucket=bucket, rate=loan.rate, used=told, hold=hold, need=cost)
             [grant] = await self._store.exchange(self._holder, [want], LOAN_S)
-        except ApxError:
+        except Exception as error:  # noqa: BLE001 -- nobody else would hear of it, and each request ask again
+            if not isinstance(error, ApxError):
+                _log.exception("limits.not-asked", bucket=bucket)
             # If it was not told, the store still has it all down as lent, and would say so to the next question.
             loan.used += told + loan.held
             loan.held = 0.0

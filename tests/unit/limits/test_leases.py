@@ -25,6 +25,7 @@ class Store(LimitStore):
     def __init__(self, clock: ManualClock) -> None:
         self.calls = 0
         self.away = False
+        self.fails: Exception | None = None
         self.hang: asyncio.Event | None = None
         self._buckets = MemoryLimits(clock)
 
@@ -40,6 +41,8 @@ class Store(LimitStore):
             await self.hang.wait()
         if self.away:
             raise Unavailable("away")
+        if self.fails is not None:
+            raise self.fails
         return await self._buckets.exchange(holder, wants, ttl_s)
 
 
@@ -198,6 +201,12 @@ class TestAway:
         store.away = False
         assert not (await take(limiter)).away
         assert store.calls == 2
+
+    async def test_one_that_fails_otherwise_is_away_too(self, limiter: Limiter, store: Store) -> None:
+        store.fails = ValueError("a script that does not fit")
+        passed = [(await take(limiter, when_away="local")).taken.allowed for _ in range(100)]
+        assert sum(passed) == RATE.burst * LOCAL_SHARE
+        assert store.calls == 1
 
     async def test_a_store_that_hangs_is_waited_for_only_so_long(self, limiter: Limiter, store: Store) -> None:
         store.hang = asyncio.Event()
