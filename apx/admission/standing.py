@@ -18,7 +18,7 @@ class Standing:
 
     A suspension arrives by push, within milliseconds; one whose push was lost, with the next look, seconds later. While
     the store is away, what was known holds. Before anything is known, every org is `Unavailable`: none is let in that
-    may be suspended.
+    may be suspended. So is an org of which there are terms that this process could never read.
     """
 
     def __init__(self, store: OrgStore) -> None:
@@ -35,8 +35,16 @@ class Standing:
         return org in self._suspended
 
     def terms(self, org: str) -> OrgTerms:
-        """Return an org's terms, the same object for as long as they hold; none that are known bind it to nothing."""
-        return self._terms.get(org, NO_TERMS)
+        """Return an org's terms, the same object while they hold; where there are none, it is bound to nothing.
+
+        Raises `Unavailable` when there are some that could never be read.
+        """
+        known = self._terms.get(org)
+        if known is not None:
+            return known
+        if org in self._unread:
+            raise Unavailable(f"the terms of {org} cannot be read here: {self._unread[org]}")
+        return NO_TERMS
 
     async def until_suspended(self, org: str) -> None:
         """Return once an org is suspended."""
@@ -57,6 +65,7 @@ class Standing:
         """Return an org's terms: the same object when they are the same, and the last ones when these are not read."""
         known = self._terms.get(state.org)
         if not state.unread:
+            self._unread.pop(state.org, None)
             return known if known == state.terms else state.terms
         if state.unread != self._unread.get(state.org):
             self._unread[state.org] = state.unread

@@ -152,7 +152,24 @@ async def test_terms_of_a_newer_version_leave_the_last_ones_and_hide_no_suspensi
     assert standing.suspended("acme")
     [found] = await store.list_orgs()
     assert (found.terms, "week" in found.unread) == (None, True)
-    assert Standing(store).terms("acme") == OrgTerms()
+
+
+async def test_an_org_whose_terms_were_never_read_is_not_let_in_without_them() -> None:
+    class Newer(MemoryOrgs):
+        unread = "quotas[0].per: week"
+
+        async def list_orgs(self) -> list[OrgState]:
+            return [OrgState(org="acme", unread=self.unread, terms=None if self.unread else TERMS)]
+
+    store = Newer()
+    standing = Standing(store)
+    await standing.look()
+    with pytest.raises(Unavailable, match="acme"):
+        standing.terms("acme")
+    assert standing.terms("globex") == OrgTerms()
+    store.unread = ""
+    await standing.look()
+    assert standing.terms("acme") == TERMS
 
 
 async def test_new_terms_are_known_everywhere_within_a_second(store: OrgStore) -> None:
