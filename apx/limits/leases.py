@@ -131,12 +131,15 @@ class Limiter:
         self._clock = clock
         self._holder = secrets.token_hex(8)
         self._loans: OrderedDict[str, _Loan] = OrderedDict()
+        """Those last that were asked for last."""
+        self._in_use: dict[str, _Loan] = {}
+        """Those of which something is held, or is to be told: the few among the many that are known."""
         self._local = Buckets(clock)
         self._away_until = _NEVER
 
     @property
     def loans(self) -> int:
-        """How many loans are known; those of windows that have ended are forgotten."""
+        """How many loans are known; those of windows that have ended are forgotten, in their turn."""
         return len(self._loans)
 
     async def take(self, levels: Sequence[Level], cost: float, when_away: WhenAway, micro_usd: float = 0.0) -> Answer:
@@ -209,13 +212,17 @@ class Limiter:
         while True:
             await asyncio.sleep(KEEP_EVERY_S)
             now, now_s = self._clock.monotonic(), self._clock.time()
-            for bucket, loan in list(self._loans.items()):
-                if loan.is_over(now, now_s):
-                    del self._loans[bucket]
-                elif loan.flying is None and (loan.used or loan.held) and now >= self._away_until:
+            for bucket, loan in list(self._in_use.items()):
+                if loan.flying is not None:
+                    continue
+                if not (loan.used or loan.held):
+                    del self._in_use[bucket]
+                elif now >= self._away_until:
                     idle = now - loan.touched > IDLE_S
                     if idle or loan.expires - now < LOAN_S / 2:
                         self._fly(bucket, loan, 0.0 if idle else loan.held)
+            while self._loans and next(iter(self._loans.values())).is_over(now, now_s):
+                self._loans.popitem(last=False)
 
     async def aclose(self) -> None:
         """Give back what is held, as far as the store answers."""
@@ -239,7 +246,8 @@ class Limiter:
 
     def _forget_old(self) -> None:
         while len(self._loans) > MOST_LOANS:
-            self._loans.popitem(last=False)  # what it held is lost to its bucket until the loan ends
+            bucket, _ = self._loans.popitem(last=False)  # what it held is lost to its bucket until the loan ends
+            self._in_use.pop(bucket, None)
 
     def _here(self, level: Level, now: float) -> float:
         loan = self._loan(level)
@@ -332,6 +340,8 @@ class Limiter:
             self._gone("unavailable")
         else:
             self._granted(loan, grant, sent, cost)
+            if self._loans.get(bucket) is loan:
+                self._in_use[bucket] = loan
         finally:
             loan.flying = None
 

@@ -280,6 +280,34 @@ async def test_what_nobody_asks_for_is_forgotten_in_time(limiter: Limiter, clock
     assert (await take(limiter)).taken.allowed
 
 
+async def test_buckets_that_nobody_uses_now_cost_no_time(
+    limiter: Limiter, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten thousand keys of the last five minutes, looked at ten times a second, took a tenth of a router."""
+    monkeypatch.setattr("apx.limits.leases.KEEP_EVERY_S", 0.0)
+    for number in range(500):
+        await take(limiter, Level("plan", f"{number}", RATE))
+    looked: list[object] = []
+
+    def is_over(loan: object, *_: float) -> bool:
+        looked.append(loan)
+        return False
+
+    monkeypatch.setattr("apx.limits.leases.IDLE_S", -1.0)
+    monkeypatch.setattr("apx.limits.leases._Loan.is_over", is_over)
+    keeping = asyncio.create_task(limiter.keep())
+    async with asyncio.timeout(5):
+        while store.calls < 1000:  # noqa: ASYNC110 -- another task's count, no event; until each was given back
+            await asyncio.sleep(0)
+    looked.clear()
+    for _ in range(100):
+        await asyncio.sleep(0)
+    keeping.cancel()
+    await asyncio.gather(keeping, return_exceptions=True)
+    assert 0 < len(looked) <= 100
+    assert limiter.loans == 500
+
+
 async def test_a_loan_in_use_is_renewed_before_it_ends(limiter: Limiter, store: Store, clock: ManualClock) -> None:
     fast = Level("plan", "fast", Rate(per_second=1_000, burst=1_000))
     await allowed(limiter, 100, fast)
