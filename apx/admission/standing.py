@@ -55,9 +55,20 @@ class Standing:
         """Ask the store for all. Raises `Unavailable`."""
         states = await self._store.list_orgs()
         self._terms = {state.org: terms for state in states if (terms := self._known_terms(state)) is not None}
-        found = frozenset(state.org for state in states if state.suspended)
-        if found != self._suspended:
-            self._suspended = found
+        self._know(frozenset(state.org for state in states if state.suspended))
+
+    async def _look_at(self, org: str) -> None:
+        """Ask the store for one: a change of many comes one by one."""
+        state = await self._store.find(org) or OrgState(org=org)
+        terms = self._known_terms(state)
+        if terms is not None:
+            self._terms[org] = terms
+        others = (self._suspended or frozenset()) - {org}
+        self._know(others | {org} if state.suspended else others)
+
+    def _know(self, suspended: frozenset[str]) -> None:
+        if suspended != self._suspended:
+            self._suspended = suspended
             self._changed.set()
             self._changed = asyncio.Event()
 
@@ -76,8 +87,8 @@ class Standing:
         """Keep up, until cancelled."""
         while True:
             try:
-                async for _ in self._store.changes():
-                    await self.look()
+                async for org in self._store.changes():
+                    await (self._look_at(org) if org and self._suspended is not None else self.look())
             except Unavailable:
                 pass  # what was known holds
             except Exception:  # noqa: BLE001 -- whatever it was: the next look may go well

@@ -172,6 +172,34 @@ async def test_an_org_whose_terms_were_never_read_is_not_let_in_without_them() -
     assert standing.terms("acme") == TERMS
 
 
+async def test_a_change_of_one_org_asks_for_no_other(store: OrgStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`apx org apply` changes them all, one after the other."""
+    standing, asked = Standing(store), 0
+    list_orgs = store.list_orgs
+
+    async def counted() -> list[OrgState]:
+        nonlocal asked
+        asked += 1
+        return await list_orgs()
+
+    monkeypatch.setattr(store, "list_orgs", counted)
+    following = asyncio.create_task(standing.follow())
+    await asyncio.sleep(0.3)  # until it listens
+    before = asked
+    for number in range(50):
+        await store.put_terms(f"org-{number}", TERMS)
+    await store.put(state("org-7"))
+
+    async def all_are_known() -> bool:
+        known = all(standing.terms(f"org-{number}") == TERMS for number in range(50))
+        return known and standing.suspended("org-7") and not standing.suspended("org-8")
+
+    await until(all_are_known, within_s=5.0)
+    assert asked - before <= 5, "the looks of every two seconds"
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
+
+
 async def test_new_terms_are_known_everywhere_within_a_second(store: OrgStore) -> None:
     standings = [Standing(store) for _ in range(3)]
     for one in standings:
