@@ -77,7 +77,7 @@ class Standing:
         known = self._terms.get(state.org)
         if not state.unread:
             self._unread.pop(state.org, None)
-            return known if known == state.terms else state.terms
+            return known if known is state.terms or known == state.terms else state.terms
         if state.unread != self._unread.get(state.org):
             self._unread[state.org] = state.unread
             _log.error("orgs.terms-not-read", org=state.org, detail=state.unread)

@@ -128,6 +128,12 @@ async def test_terms_and_a_suspension_leave_each_other_alone(store: OrgStore) ->
     assert await store.list_orgs() == [msgspec.structs.replace(both, suspended=False, terms=OrgTerms())]
 
 
+async def test_terms_that_did_not_change_are_read_once(store: OrgStore) -> None:
+    await store.put_terms("acme", TERMS)
+    [first], [second] = await store.list_orgs(), await store.list_orgs()
+    assert first.terms is second.terms
+
+
 async def test_orgs_with_either_are_listed(store: OrgStore) -> None:
     await store.put_terms("b", TERMS)
     await store.put(state("a"))
