@@ -18,10 +18,11 @@ class Work:
     A client that is slow to read its answer keeps nobody out.
     """
 
-    __slots__ = ("_done", "_shedder")
+    __slots__ = ("_done", "_priority", "_shedder")
 
-    def __init__(self, shedder: Shedder) -> None:
+    def __init__(self, shedder: Shedder, priority: int) -> None:
         self._shedder = shedder
+        self._priority = priority
         self._done = False
 
     def __enter__(self) -> Self:
@@ -34,7 +35,7 @@ class Work:
         """Leave, once."""
         if not self._done:
             self._done = True
-            self._shedder.leave()
+            self._shedder.leave(self._priority)
 
     def until_sent(self, send: Send) -> Send:
         """Return a `send` with whose first message the work ends."""

@@ -47,7 +47,7 @@ def fill(desk: Desk, priority: int) -> None:
 
 def empty(desk: Desk) -> None:
     while desk.shedder.busy:
-        desk.shedder.leave()
+        desk.shedder.leave(FREE)
 
 
 async def test_who_is_turned_away_is_told_so_and_when_to_come_back(busy: Desk) -> None:
@@ -354,7 +354,7 @@ async def test_what_arrives_in_one_moment_counts_before_it_begins(desk: Desk) ->
     wires = [Wire(desk) for _ in range(3)]
     fill(desk, FREE)
     await wires[0].answer(desk.key)
-    desk.shedder.leave()
+    desk.shedder.leave(FREE)
     for wire in wires:
         wire.got = b""
         wire.send(desk.key)
