@@ -124,7 +124,9 @@ class Admitted(msgspec.Struct, frozen=True, kw_only=True):
     decision: Decision
     limit: Answer
     budgets: tuple[Level, ...] = ()
-    """Those that what it costs was taken from."""
+    """Those that what it costs is taken from."""
+    set_aside_usd: float = 0.0
+    """What was taken from each of them; nothing where the router let it through by itself."""
 
 
 class Refused(msgspec.Struct, frozen=True, kw_only=True):
@@ -218,6 +220,7 @@ def conclude(product: LiveProduct, judged: Judged, limit: Answer, under: tuple[L
         decision=judged.decision,
         limit=limit,
         budgets=tuple(level for level in under if level.kind == "budget") if judged.decision.cost_usd else (),
+        set_aside_usd=0.0 if limit.alone else judged.decision.cost_usd or 0.0,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
+from functools import lru_cache
 from typing import Protocol
 
 import msgspec
@@ -79,11 +80,19 @@ class OrgStore(Protocol):
 def kept_state(org: str, state: bytes | None, terms: bytes | None) -> OrgState:
     """Return an org's state from what a store keeps (msgpack). Terms that cannot be read do not hide a suspension."""
     found = OrgState(org=org) if state is None else msgspec.msgpack.decode(state, type=OrgState)
-    try:
-        given, unread = None if terms is None else msgspec.msgpack.decode(terms, type=OrgTerms), ""
-    except msgspec.ValidationError as error:
-        given, unread = None, str(error)
+    if terms is None:
+        return found
+    given, unread = _read(terms)
     return msgspec.structs.replace(found, terms=given, unread=unread)
+
+
+@lru_cache(maxsize=20_000)
+def _read(terms: bytes) -> tuple[OrgTerms | None, str]:
+    """Return terms, or why they cannot be read. Kept: each process reads those of all orgs every few seconds."""
+    try:
+        return msgspec.msgpack.decode(terms, type=OrgTerms), ""
+    except msgspec.ValidationError as error:
+        return None, str(error)
 
 
 class KnownOrg(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,6 +6,7 @@
 
 Each plan has its share of the limit; the highest has all of it. What a lower plan may not use is free for a higher one
 at once, without a queue, so a flood of the low leaves the high their room, and one of the high takes that of the low.
+Who collects may be anybody: against the plans no more of it counts than half of the limit.
 
 The limit follows the event loop. `watch` lets itself be called again and again and sees how long that takes: a task
 that is ready waits for all that are ready before it. A wait that stands over `late_s` for a twentieth of a second is
@@ -30,6 +31,8 @@ _FEWEST = 2
 _ASK_S = 0.01
 _LOWEST_SHARE = 0.5
 _COLLECTING_SHARE = 1.25
+_MOST_AGAINST_PLANS = 0.5
+"""How much of the limit collecting takes from the plans."""
 _MOST_FALL = 0.25
 _ROUNDING = 1e-9
 _GROWS, _GROWS_UNUSED = 1.25, 1.05
@@ -48,8 +51,8 @@ class Shedder:
         self._limit = float(most)
         self._shares: dict[int, float] = {}
         self._bounds: dict[int, int] = {}
-        self._lowest = 0
-        self._busy = self._arriving = self._peak = 0
+        self._lowest = self._most_against_plans = 0
+        self._busy = self._collecting = self._arriving = self._peak = 0
         self._waits: list[float] = []
         self._since = clock.monotonic()
         self.rank(())
@@ -78,19 +81,24 @@ class Shedder:
 
     def has_room(self, priority: int) -> bool:
         """Tell whether work of this priority would be taken on; of one that was not ranked, as of the lowest."""
-        return self._busy + self._arriving < self._bounds.get(priority, self._lowest)
+        busy = self._busy + self._arriving
+        if priority != COLLECTING:
+            busy -= max(0, self._collecting - self._most_against_plans)
+        return busy < self._bounds.get(priority, self._lowest)
 
     def enter(self, priority: int) -> bool:
         """Take work on, if there is room; then `leave` must follow."""
         if not self.has_room(priority):
             return False
         self._busy += 1
+        self._collecting += priority == COLLECTING
         self._peak = max(self._peak, self._busy + self._arriving)
         return True
 
-    def leave(self) -> None:
-        """Say that work is done, or waits for something that is not this process."""
+    def leave(self, priority: int) -> None:
+        """Say that work of this priority is done, or waits for something that is not this process."""
         self._busy -= 1
+        self._collecting -= priority == COLLECTING
 
     def arrive(self) -> None:
         """Count what was read and will begin after what is ready before it; `begin` must follow."""
@@ -136,3 +144,4 @@ class Shedder:
         limit = self._limit
         self._bounds = {one: max(1, int(share * limit + _ROUNDING)) for one, share in self._shares.items()}
         self._lowest = min(self._bounds.values())
+        self._most_against_plans = int(limit * _MOST_AGAINST_PLANS)

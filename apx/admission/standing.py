@@ -18,7 +18,7 @@ class Standing:
 
     A suspension arrives by push, within milliseconds; one whose push was lost, with the next look, seconds later. While
     the store is away, what was known holds. Before anything is known, every org is `Unavailable`: none is let in that
-    may be suspended.
+    may be suspended. So is an org of which there are terms that this process could never read.
     """
 
     def __init__(self, store: OrgStore) -> None:
@@ -35,8 +35,16 @@ class Standing:
         return org in self._suspended
 
     def terms(self, org: str) -> OrgTerms:
-        """Return an org's terms, the same object for as long as they hold; none that are known bind it to nothing."""
-        return self._terms.get(org, NO_TERMS)
+        """Return an org's terms, the same object while they hold; where there are none, it is bound to nothing.
+
+        Raises `Unavailable` when there are some that could never be read.
+        """
+        known = self._terms.get(org)
+        if known is not None:
+            return known
+        if org in self._unread:
+            raise Unavailable(f"the terms of {org} cannot be read here: {self._unread[org]}")
+        return NO_TERMS
 
     async def until_suspended(self, org: str) -> None:
         """Return once an org is suspended."""
@@ -47,9 +55,20 @@ class Standing:
         """Ask the store for all. Raises `Unavailable`."""
         states = await self._store.list_orgs()
         self._terms = {state.org: terms for state in states if (terms := self._known_terms(state)) is not None}
-        found = frozenset(state.org for state in states if state.suspended)
-        if found != self._suspended:
-            self._suspended = found
+        self._know(frozenset(state.org for state in states if state.suspended))
+
+    async def _look_at(self, org: str) -> None:
+        """Ask the store for one: a change of many comes one by one."""
+        state = await self._store.find(org) or OrgState(org=org)
+        terms = self._known_terms(state)
+        if terms is not None:
+            self._terms[org] = terms
+        others = (self._suspended or frozenset()) - {org}
+        self._know(others | {org} if state.suspended else others)
+
+    def _know(self, suspended: frozenset[str]) -> None:
+        if suspended != self._suspended:
+            self._suspended = suspended
             self._changed.set()
             self._changed = asyncio.Event()
 
@@ -57,7 +76,8 @@ class Standing:
         """Return an org's terms: the same object when they are the same, and the last ones when these are not read."""
         known = self._terms.get(state.org)
         if not state.unread:
-            return known if known == state.terms else state.terms
+            self._unread.pop(state.org, None)
+            return known if known is state.terms or known == state.terms else state.terms
         if state.unread != self._unread.get(state.org):
             self._unread[state.org] = state.unread
             _log.error("orgs.terms-not-read", org=state.org, detail=state.unread)
@@ -67,8 +87,8 @@ class Standing:
         """Keep up, until cancelled."""
         while True:
             try:
-                async for _ in self._store.changes():
-                    await self.look()
+                async for org in self._store.changes():
+                    await (self._look_at(org) if org and self._suspended is not None else self.look())
             except Unavailable:
                 pass  # what was known holds
             except Exception:  # noqa: BLE001 -- whatever it was: the next look may go well

@@ -17,7 +17,7 @@ Tell = Callable[[Standing, Mark], Awaitable[None]]
 """May be given the same again. Raises `Unavailable`."""
 ACTION, ACTOR = "budget-mark", "control"
 _LONGEST_MS = 33 * 86_400_000
-"""Before a day or a month ends, the last that may count to a month of today: marks are looked for since then."""
+"""Before a day or a month begins, the first that may count to a month that is, or that has just ended somewhere."""
 _MOST_KEPT = 200_000
 _Name = tuple[str, str, str]
 """Org, budget, and the mark in its window."""
@@ -50,7 +50,7 @@ class Teller:
         passed = {_name(_change(standing, mark)): mark for mark in standing.passed}
         if passed.keys() <= self._told:
             return []
-        await self._catch_up(int(standing.span.ends_s * 1000) - _LONGEST_MS)
+        await self._catch_up(int(standing.span.begins_s * 1000) - _LONGEST_MS)
         fresh = [(name, mark) for name, mark in passed.items() if name not in self._told]
         for name, mark in fresh:
             if self._tell_org is not None:

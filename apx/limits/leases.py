@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
+import structlog
 
 from apx.catalog.model import Rate
 from apx.clock import Clock
@@ -43,6 +44,8 @@ _TRIES = 10
 _ROUNDING = 1e-9
 _NEVER = float("-inf")
 """Before any time of a clock."""
+
+_log = structlog.get_logger(__name__)
 
 WhenAway = Literal["closed", "local"]
 Kind = Literal["rate", "quota", "budget"]
@@ -74,19 +77,21 @@ class Answer(msgspec.Struct, frozen=True):
     taken: Taken
     away: bool = False
     """Refused because the store does not answer, and the plan wants to be sure."""
+    alone: bool = False
+    """Let through by this router by itself, while the store does not answer, which is not told of it."""
     observed: Level | None = None
     """What would have refused, if it were not only observed."""
 
 
 class _Loan:
     __slots__ = (
-        "asked_again_at",
         "expires",
         "flying",
         "held",
         "left",
         "lent",
         "rate",
+        "short_at",
         "size",
         "touched",
         "used",
@@ -99,8 +104,16 @@ class _Loan:
         self.lent = 0.0  # to others
         self.size = 1.0
         self.wanted = 0.0  # by those who wait for an answer of the store
-        self.expires = self.touched = self.asked_again_at = _NEVER
+        self.expires = self.touched = _NEVER
+        self.short_at = _NEVER  # when the store last had less than a request needed
         self.flying: asyncio.Task[None] | None = None
+
+    def asked_again_at(self, cost: float) -> float:
+        """Return when the store may have enough for a request, where it had too little for one."""
+        lacking = cost - max(0.0, self.held) - self.left
+        if lacking <= 0:
+            return _NEVER
+        return self.short_at + (lacking / self.rate.per_second if self.rate.per_second else ASK_AGAIN_S)
 
     def is_over(self, now: float, now_s: float) -> bool:
         """Whether nothing of it is held, and its window has ended or nobody has asked for it for long."""
@@ -118,12 +131,15 @@ class Limiter:
         self._clock = clock
         self._holder = secrets.token_hex(8)
         self._loans: OrderedDict[str, _Loan] = OrderedDict()
+        """Those last that were asked for last."""
+        self._in_use: dict[str, _Loan] = {}
+        """Those of which something is held, or is to be told: the few among the many that are known."""
         self._local = Buckets(clock)
         self._away_until = _NEVER
 
     @property
     def loans(self) -> int:
-        """How many loans are known; those of windows that have ended are forgotten."""
+        """How many loans are known; those of windows that have ended are forgotten, in their turn."""
         return len(self._loans)
 
     async def take(self, levels: Sequence[Level], cost: float, when_away: WhenAway, micro_usd: float = 0.0) -> Answer:
@@ -169,7 +185,7 @@ class Limiter:
         refusing = None if seen.taken.allowed else seen.level
         taken = msgspec.structs.replace(seen.taken, allowed=True, retry_after_s=0.0)
         shown = Answer(seen.level, taken) if answer is None or answer.level.kind == "budget" else answer
-        return msgspec.structs.replace(shown, observed=refusing)
+        return msgspec.structs.replace(shown, alone=answer is not None and answer.alone, observed=refusing)
 
     async def _take(self, charges: Sequence[_Charge], when_away: WhenAway) -> Answer:
         for level, cost in charges:
@@ -183,7 +199,7 @@ class Limiter:
             if not lacking:
                 continue  # one was forgotten for another
             for level, cost in lacking:
-                if self._loan(level).asked_again_at > now:
+                if self._loan(level).asked_again_at(cost) > now:
                     return Answer(level, self._refused(level, cost))
             if not await self._ask(lacking):
                 return self._without_store(charges, when_away)
@@ -196,13 +212,17 @@ class Limiter:
         while True:
             await asyncio.sleep(KEEP_EVERY_S)
             now, now_s = self._clock.monotonic(), self._clock.time()
-            for bucket, loan in list(self._loans.items()):
-                if loan.is_over(now, now_s):
-                    del self._loans[bucket]
-                elif loan.flying is None and (loan.used or loan.held) and now >= self._away_until:
+            for bucket, loan in list(self._in_use.items()):
+                if loan.flying is not None:
+                    continue
+                if not (loan.used or loan.held):
+                    del self._in_use[bucket]
+                elif now >= self._away_until:
                     idle = now - loan.touched > IDLE_S
                     if idle or loan.expires - now < LOAN_S / 2:
                         self._fly(bucket, loan, 0.0 if idle else loan.held)
+            while self._loans and next(iter(self._loans.values())).is_over(now, now_s):
+                self._loans.popitem(last=False)
 
     async def aclose(self) -> None:
         """Give back what is held, as far as the store answers."""
@@ -220,13 +240,14 @@ class Limiter:
             self._forget_old()
         elif loan.rate is not level.rate:
             if loan.rate != level.rate:
-                loan.asked_again_at = _NEVER  # what it holds was lent all the same
+                loan.short_at = _NEVER  # what it holds was lent all the same
             loan.rate = level.rate
         return loan
 
     def _forget_old(self) -> None:
         while len(self._loans) > MOST_LOANS:
-            self._loans.popitem(last=False)  # what it held is lost to its bucket until the loan ends
+            bucket, _ = self._loans.popitem(last=False)  # what it held is lost to its bucket until the loan ends
+            self._in_use.pop(bucket, None)
 
     def _here(self, level: Level, now: float) -> float:
         loan = self._loan(level)
@@ -252,7 +273,7 @@ class Limiter:
     def _refused(self, level: Level, cost: float) -> Taken:
         loan = self._loan(level)
         known = self._taken(level.rate, max(0.0, loan.held) + loan.left)
-        wait = max(0.0, loan.asked_again_at - self._clock.monotonic())
+        wait = max(0.0, loan.asked_again_at(cost) - self._clock.monotonic())
         if cost > level.rate.burst:
             wait = float("inf")
         elif isinstance(level.rate, Window) and loan.held + loan.left + loan.lent < cost:
@@ -310,11 +331,17 @@ class Limiter:
         try:
             want = Want(bucket=bucket, rate=loan.rate, used=told, hold=hold, need=cost)
             [grant] = await self._store.exchange(self._holder, [want], LOAN_S)
-        except ApxError:
-            loan.held = loan.used = 0.0
+        except Exception as error:  # noqa: BLE001 -- nobody else would hear of it, and each request ask again
+            if not isinstance(error, ApxError):
+                _log.exception("limits.not-asked", bucket=bucket)
+            # If it was not told, the store still has it all down as lent, and would say so to the next question.
+            loan.used += told + loan.held
+            loan.held = 0.0
             self._gone("unavailable")
         else:
             self._granted(loan, grant, sent, cost)
+            if self._loans.get(bucket) is loan:
+                self._in_use[bucket] = loan
         finally:
             loan.flying = None
 
@@ -323,8 +350,7 @@ class Limiter:
         loan.held = max(0.0, grant.held - loan.used)
         loan.left, loan.lent, loan.expires = grant.left, grant.lent, sent + LOAN_S
         if cost and loan.held < cost:
-            lacking, per_second = cost - loan.held - loan.left, loan.rate.per_second
-            loan.asked_again_at = self._clock.monotonic() + (lacking / per_second if per_second else ASK_AGAIN_S)
+            loan.short_at = self._clock.monotonic()
 
     def _gone(self, cause: str) -> None:
         metrics.LIMIT_STORE_FAILURES.inc(cause)
@@ -337,7 +363,7 @@ class Limiter:
             return Answer(charges[0][0], taken, away=True)
         answers = []
         for level, cost in charges:
-            answers.append(Answer(level, self._alone(level, cost)))
+            answers.append(Answer(level, self._alone(level, cost), alone=True))
             if not answers[-1].taken.allowed:
                 return answers[-1]
         return min(answers, key=lambda answer: (answer.level.kind == "budget", answer.taken.remaining))

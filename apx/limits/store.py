@@ -83,7 +83,7 @@ class LimitStore(Protocol):
     async def settle(self, costs: Sequence[Settle]) -> None:
         """Add to what was used of windows, or take from it, each in one step and all the same when that is too much.
 
-        Nothing is known of a window `KEPT_S` after its end, and nothing happens then. Raises `Unavailable`; then it may
-        have been done.
+        No more is taken from it than was used and is lent: a cost may be known before its use is told. Nothing is known
+        of a window `KEPT_S` after its end, and nothing happens then. Raises `Unavailable`; then it may have been done.
         """
         ...

@@ -73,7 +73,7 @@ def marked(standing: Standing, mark: Mark, now_ms: int) -> Event:
     """Return what webhooks are told of a budget that has passed a mark."""
     budget, window = standing.budget, standing.span.label
     return Event(
-        id=f"budget\n{standing.org}\n{budget.name}\n{window}\n{mark.percent:g}",
+        id=f"budget\n{standing.org}\n{budget.name}\n{window}\n{mark.percent:g}\n{mark.does}",
         type="budget.mark",
         org=standing.org,
         at_ms=now_ms,

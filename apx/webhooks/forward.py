@@ -76,7 +76,8 @@ class Dispatcher:
     async def tell(self, events: Iterable[Event], *, but: str = "") -> int:
         """Queue deliveries of events to the webhooks that ask for them; return how many. Raises `Unavailable`.
 
-        Safe to repeat. Those of an ordered webhook are queued in the order given. `but`: a webhook that is not told.
+        Safe to repeat. Those of an ordered webhook are queued in the order given. `but`: a webhook that is not told, as
+        the events are about its being disabled; for want of them no other is.
         """
         told = list(events)
         orgs = list(dict.fromkeys(event.org for event in told))
@@ -86,7 +87,9 @@ class Dispatcher:
             for webhook in known[event.org]:
                 if webhook.enabled and webhook.id != but and webhook.wants(event.type, event.product):
                     by_webhook.setdefault(webhook.id, (webhook, []))[1].append(event)
-        return sum(await asyncio.gather(*(self._queue(*one) for one in by_webhook.values())))
+        # Two that overflow would tell each other so, and that it could not be told, for ever.
+        on_overflow = _nothing if but else self.on_overflow
+        return sum(await asyncio.gather(*(self._queue(*one, on_overflow) for one in by_webhook.values())))
 
     async def send(self, event: Event, webhook: Webhook) -> str:
         """Queue one delivery, whatever the webhook asks for; return its `webhook-id`.
@@ -98,7 +101,7 @@ class Dispatcher:
             raise Conflict(f"{webhook.id}: {OVERFLOW}")
         return event.message_id(webhook.id)
 
-    async def _queue(self, webhook: Webhook, events: list[Event]) -> int:
+    async def _queue(self, webhook: Webhook, events: list[Event], on_overflow: Disable) -> int:
         deliveries = [delivery(event, webhook) for event in events]
         if webhook.ordered:
             published = [await self._publish(one) for one in deliveries]
@@ -108,7 +111,7 @@ class Dispatcher:
         if dropped := outcomes["backlog"]:
             metrics.WEBHOOK_DROPPED.add(dropped)
             self._known.pop(webhook.org, None)
-            await self.on_overflow(webhook, OVERFLOW)
+            await on_overflow(webhook, OVERFLOW)
         return outcomes["accepted"]
 
     async def _publish(self, envelope: Envelope) -> Published:

@@ -135,10 +135,12 @@ class Webhooks:
         return await self._changed(before, state="disabled", reason=why, state_ms=self._now_ms())
 
     async def delete(self, webhook_id: str) -> Webhook:
-        """Forget it, what waits for it and what was given up. Raises as `one`."""
-        removed = await self._store.remove(webhook_id) or await self.one(webhook_id)
-        await forget_deliveries(self._bus, webhook_id)
-        return removed
+        """Forget it, what waits for it and what was given up. Raises as `one`; may be repeated."""
+        standing = await self.one(webhook_id)
+        await forget_deliveries(self._bus, webhook_id)  # first, for of one that is gone nobody could ask for it again
+        removed = await self._store.remove(webhook_id)
+        await forget_deliveries(self._bus, webhook_id)  # what was given up meanwhile
+        return removed or standing
 
     async def ping(self, webhook_id: str) -> str:
         """Queue a `webhook.ping`; return its `webhook-id`. Raises as `one`, and `Conflict` where it is disabled."""

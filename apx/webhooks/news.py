@@ -5,6 +5,9 @@ Told before it is recorded as done: whoever dies in between leaves it to be told
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import structlog
 
 from apx.admission.keys import KeyStore
@@ -21,7 +24,10 @@ _log = structlog.get_logger(__name__)
 
 
 class News:
-    """Queues it for the webhooks that ask for it."""
+    """Queues it for the webhooks that ask for it.
+
+    What goes wrong otherwise than for want of a store is logged: the record of what happened must not wait for it.
+    """
 
     def __init__(self, dispatcher: Dispatcher, keys: KeyStore, clock: Clock) -> None:
         self._dispatcher = dispatcher
@@ -30,19 +36,23 @@ class News:
 
     async def mark(self, standing: Standing, mark: Mark) -> None:
         """Tell an org that a budget passed a mark. Raises `Unavailable`; safe to repeat."""
-        await self._dispatcher.tell([marked(standing, mark, int(self._clock.time() * 1000))])
+        with _no_hindrance(org=standing.org, budget=standing.budget.name):
+            await self._dispatcher.tell([marked(standing, mark, int(self._clock.time() * 1000))])
 
     async def movement(self, position: str, change: AuditEntry) -> None:
-        """Tell the orgs that have keys for a product of a rollout's change. Raises `Unavailable`; safe to repeat.
-
-        Whatever else goes wrong is logged: the record of the change must not wait for it.
-        """
-        try:
+        """Tell the orgs that have keys for a product of a rollout's change. Raises `Unavailable`; safe to repeat."""
+        with _no_hindrance(product=change.product, position=position):
             if moved(position, change, "") is not None:
                 orgs = {record.org for record in await self._keys.list_keys() if change.product in record.plans}
                 await self._dispatcher.tell(filter(None, (moved(position, change, org) for org in sorted(orgs))))
-        except Unavailable:
-            raise
-        except Exception:  # noqa: BLE001 -- as said above
-            metrics.WEBHOOK_FAILURES.inc()
-            _log.exception("webhooks.not-told", product=change.product, position=position)
+
+
+@contextmanager
+def _no_hindrance(**what: str) -> Iterator[None]:
+    try:
+        yield
+    except Unavailable:
+        raise
+    except Exception:  # noqa: BLE001 -- as `News` says
+        metrics.WEBHOOK_FAILURES.inc()
+        _log.exception("webhooks.not-told", **what)

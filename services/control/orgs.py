@@ -98,4 +98,7 @@ def _terms(org: str, given: dict[str, Any]) -> OrgTerms:
         terms = msgspec.convert(given, OrgTerms)
     except msgspec.ValidationError as error:
         raise Unsupported(f"terms of {org}: {error}") from None
+    for field, named in (("quotas", terms.quotas), ("budgets", terms.budgets)):
+        if len({one.name for one in named}) < len(named):  # they would share a bucket, and each take from it
+            raise Unsupported(f"terms of {org}: {field}: a name stands twice")
     return msgspec.structs.replace(terms, allowlist=checked_networks(terms.allowlist))

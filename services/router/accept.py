@@ -107,9 +107,10 @@ class Acceptor:
 
 
 def _reserved(admitted: Admitted) -> tuple[Reserved, ...]:
-    usd = admitted.decision.cost_usd or 0.0
     return tuple(
-        Reserved(level.bucket, level.rate.ends_s, usd) for level in admitted.budgets if isinstance(level.rate, Window)
+        Reserved(level.bucket, level.rate.ends_s, admitted.set_aside_usd)
+        for level in admitted.budgets
+        if isinstance(level.rate, Window)
     )
 
 

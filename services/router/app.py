@@ -159,13 +159,13 @@ class Router:
 
     async def _collect(self, exchange: Exchange, path: str, receive: Receive, send: Send) -> None:
         """Answer for an accepted request. It is work until the answer begins; who waits is none."""
-        if waits(path, exchange.headers):
+        if waits(path, exchange.headers, self._longest_wait_s):
             if not self._shedder.has_room(COLLECTING):
                 return await exchange.reply(send, self._turned_away(exchange))
             return await self._requests.handle(exchange, path, receive, send)
         if not self._shedder.enter(COLLECTING):
             return await exchange.reply(send, self._turned_away(exchange))
-        with Work(self._shedder) as work:
+        with Work(self._shedder, COLLECTING) as work:
             await self._requests.handle(exchange, path, receive, work.until_sent(send))
         return None
 
@@ -190,7 +190,7 @@ class Router:
             return Refused(status=413, code="body-too-large", detail="The body is larger than this route allows.")
         if not self._shedder.enter(priority):  # counted from here on only: a body may be a long time coming
             return self._shed(exchange, found.product, priority)
-        with Work(self._shedder):
+        with Work(self._shedder, priority):
             return await self._publish(exchange, arrival, found.product, body)
 
     async def _publish(
@@ -208,8 +208,8 @@ class Router:
             traceparent=child(exchange.traceparent),
         )
         accepted = await self._acceptor.accept(admitted, call)
-        if admitted.budgets and (isinstance(accepted, Refused) or accepted.duplicate):
-            self._limits.give_back(admitted.budgets, micro(admitted.decision.cost_usd))
+        if admitted.set_aside_usd and (isinstance(accepted, Refused) or accepted.duplicate):
+            self._limits.give_back(admitted.budgets, micro(admitted.set_aside_usd))
         return accepted if isinstance(accepted, Refused) else (admitted, accepted)
 
     def _shed(self, exchange: Exchange, product: LiveProduct, priority: int) -> Refused:
@@ -347,7 +347,7 @@ class Router:
         priority = priority_of(arrival.caller, found.product)
         if not self._shedder.enter(priority):
             return replies.refused(self._shed(exchange, found.product, priority), exchange.request_id)
-        with Work(self._shedder):
+        with Work(self._shedder, priority):
             admitted = await self._judge(exchange, arrival, found.product, b"")
         if isinstance(admitted, Refused):
             return replies.refused(admitted, exchange.request_id)

@@ -31,6 +31,7 @@ REMEMBERED_S = 5.0
 TELL_EVERY_S = 1.0
 _MOST = 10_000
 _KEY_FIELDS = (b"x-api-key", b"authorization")
+"""Where a key stands: beside the first, the second has the same key or a token, which others may bring too."""
 ADMIT = b"/-/admit"
 _PLACE = "the-request-id"
 
@@ -70,12 +71,11 @@ class Door:
             self._known.clear()
         until = self._clock.monotonic() + REMEMBERED_S
         known = _Known(base_path.encode(), product, caller, priority, until)
-        for field in _KEY_FIELDS:
-            value = headers.get(field.decode())
-            if value is not None:
-                name = hash(value.encode("latin-1"))
-                self._tell(self._known.get(name, known))
-                self._known[name] = known
+        value = next((headers[field.decode()] for field in _KEY_FIELDS if field.decode() in headers), None)
+        if value is not None:
+            name = hash(value.encode("latin-1"))
+            self._tell(self._known.get(name, known))
+            self._known[name] = known
 
     def forget(self) -> None:
         """Remember nobody: what is live has changed."""
@@ -109,7 +109,7 @@ class Door:
             )
             known.times = 0
 
-    def turned_away(self, url: bytes, headers: HeaderList) -> bytes | None:
+    def turned_away(self, method: bytes, url: bytes, headers: HeaderList) -> bytes | None:
         """Return the whole answer to a request that there is no room for, as far as that is known here."""
         url = url.removeprefix(ADMIT)  # the edge's question about a synchronous request
         known = self._find(url, headers)
@@ -120,7 +120,7 @@ class Door:
         metrics.ADMISSIONS.inc(known.product, "refused", refused.code)
         metrics.RESPONSES.inc(known.product, "5xx")
         known.times += 1
-        return _Form.of(refused).filled(request_id)
+        return _Form.of(refused).filled(request_id, with_body=method != b"HEAD")
 
     def _find(self, url: bytes, headers: HeaderList) -> _Known | None:
         for name, value in headers:
@@ -141,7 +141,7 @@ def protocol_of(door: Door) -> type[HttpToolsProtocol]:
             shedder = door.shedder
             before: RequestResponseCycle | None = self.cycle
             if shedder.pressed() and (before is None or before.response_complete):
-                answer = door.turned_away(self.url, self.headers)
+                answer = door.turned_away(self.parser.get_method(), self.url, self.headers)
                 if answer is not None:
                     self.turned_away = True
                     self.transport.write(answer)
@@ -189,11 +189,12 @@ class _Form(msgspec.Struct, frozen=True):
         before, _, after = reply.body.partition(_PLACE.encode())
         return _Form(b"HTTP/1.1 503 Service Unavailable\r\n" + fields, before, after)
 
-    def filled(self, request_id: str) -> bytes:
+    def filled(self, request_id: str, *, with_body: bool) -> bytes:
         """Return the whole answer."""
         named = msgspec.json.encode(request_id)[1:-1]
         length = len(self.before) + len(named) + len(self.after)
-        return b"%bcontent-length: %d\r\n\r\n%b%b%b" % (self.head, length, self.before, named, self.after)
+        head = b"%bcontent-length: %d\r\n\r\n" % (self.head, length)
+        return b"%b%b%b%b" % (head, self.before, named, self.after) if with_body else head
 
 
 def _is_under(url: bytes, base_path: bytes) -> bool:

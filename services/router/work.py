@@ -8,6 +8,7 @@ from typing import Any, Self
 from apx.admission.admit import LiveProduct
 from apx.admission.keys import KeyRecord
 from apx.admission.shedding import Shedder
+from services.router import prefer
 from services.router.asgi import Send
 
 
@@ -17,10 +18,11 @@ class Work:
     A client that is slow to read its answer keeps nobody out.
     """
 
-    __slots__ = ("_done", "_shedder")
+    __slots__ = ("_done", "_priority", "_shedder")
 
-    def __init__(self, shedder: Shedder) -> None:
+    def __init__(self, shedder: Shedder, priority: int) -> None:
         self._shedder = shedder
+        self._priority = priority
         self._done = False
 
     def __enter__(self) -> Self:
@@ -33,7 +35,7 @@ class Work:
         """Leave, once."""
         if not self._done:
             self._done = True
-            self._shedder.leave()
+            self._shedder.leave(self._priority)
 
     def until_sent(self, send: Send) -> Send:
         """Return a `send` with whose first message the work ends."""
@@ -45,9 +47,9 @@ class Work:
         return ending
 
 
-def waits(path: str, headers: Mapping[str, str]) -> bool:
+def waits(path: str, headers: Mapping[str, str], longest_wait_s: float) -> bool:
     """Tell whether a request for a result may stay, for the result or for events."""
-    return "prefer" in headers or path.endswith("/events")
+    return prefer.parse(headers.get("prefer"), longest_wait_s).wait_s > 0 or path.endswith("/events")
 
 
 def priority_of(caller: KeyRecord, product: LiveProduct) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from apx.errors import Unavailable
+from apx.errors import Misconfigured, Unavailable
 from apx.limits.store import LimitStore, Settle
 
 _AGAIN_S = 1.0
@@ -53,7 +53,7 @@ class Costs:
                 batch, self._waiting = self._waiting[:_MOST_AT_ONCE], self._waiting[_MOST_AT_ONCE:]
                 try:
                     await self._limits.settle(batch)
-                except Unavailable as error:
+                except (Unavailable, Misconfigured) as error:  # the second until an operator mends the store's settings
                     _log.warning("costs.not-settled", costs=len(batch), detail=str(error))
                     self._waiting = [cost for cost in batch if cost.tokens > 0] + self._waiting
                     await asyncio.sleep(self._again_s)

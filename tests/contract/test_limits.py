@@ -205,6 +205,24 @@ async def test_costs_are_settled_afterwards(store: LimitStore) -> None:
     assert await one(store, "a", want(1, rate=day)) == (0, 0)
 
 
+async def test_what_is_given_back_before_its_use_was_told_is_not_lost(store: LimitStore) -> None:
+    day = window()
+    await one(store, "a", want(6, rate=day))
+    await store.settle([Settle("b", day.ends_s, -4)])
+    assert [found.used for found in await store.spent(["b"])] == [0]
+    assert await one(store, "b", want(100, rate=day)) == (8, 0)
+    await one(store, "b", want(0, rate=day))
+    assert await one(store, "a", want(0, used=6, rate=day)) == (0, 8)
+    assert [found.used for found in await store.spent(["b"])] == [2]
+
+
+async def test_no_more_is_given_back_than_was_taken(store: LimitStore) -> None:
+    day = window()
+    await one(store, "a", want(6, rate=day))
+    await store.settle([Settle("b", day.ends_s, -4)] * 3)
+    assert await one(store, "a", want(0, used=6, rate=day)) == (0, 10)
+
+
 async def test_nothing_is_settled_of_a_window_that_ended_long_ago(store: LimitStore) -> None:
     await store.settle([Settle("b", time.time() - KEPT_S - 1, 4), Settle("c", time.time() - KEPT_S + 30, 4)])
     assert [found.used for found in await store.spent(["b", "c"])] == [0, 4]

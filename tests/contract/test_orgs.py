@@ -128,6 +128,12 @@ async def test_terms_and_a_suspension_leave_each_other_alone(store: OrgStore) ->
     assert await store.list_orgs() == [msgspec.structs.replace(both, suspended=False, terms=OrgTerms())]
 
 
+async def test_terms_that_did_not_change_are_read_once(store: OrgStore) -> None:
+    await store.put_terms("acme", TERMS)
+    [first], [second] = await store.list_orgs(), await store.list_orgs()
+    assert first.terms is second.terms
+
+
 async def test_orgs_with_either_are_listed(store: OrgStore) -> None:
     await store.put_terms("b", TERMS)
     await store.put(state("a"))
@@ -152,7 +158,52 @@ async def test_terms_of_a_newer_version_leave_the_last_ones_and_hide_no_suspensi
     assert standing.suspended("acme")
     [found] = await store.list_orgs()
     assert (found.terms, "week" in found.unread) == (None, True)
-    assert Standing(store).terms("acme") == OrgTerms()
+
+
+async def test_an_org_whose_terms_were_never_read_is_not_let_in_without_them() -> None:
+    class Newer(MemoryOrgs):
+        unread = "quotas[0].per: week"
+
+        async def list_orgs(self) -> list[OrgState]:
+            return [OrgState(org="acme", unread=self.unread, terms=None if self.unread else TERMS)]
+
+    store = Newer()
+    standing = Standing(store)
+    await standing.look()
+    with pytest.raises(Unavailable, match="acme"):
+        standing.terms("acme")
+    assert standing.terms("globex") == OrgTerms()
+    store.unread = ""
+    await standing.look()
+    assert standing.terms("acme") == TERMS
+
+
+async def test_a_change_of_one_org_asks_for_no_other(store: OrgStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`apx org apply` changes them all, one after the other."""
+    standing, asked = Standing(store), 0
+    list_orgs = store.list_orgs
+
+    async def counted() -> list[OrgState]:
+        nonlocal asked
+        asked += 1
+        return await list_orgs()
+
+    monkeypatch.setattr(store, "list_orgs", counted)
+    following = asyncio.create_task(standing.follow())
+    await asyncio.sleep(0.3)  # until it listens
+    before = asked
+    for number in range(50):
+        await store.put_terms(f"org-{number}", TERMS)
+    await store.put(state("org-7"))
+
+    async def all_are_known() -> bool:
+        known = all(standing.terms(f"org-{number}") == TERMS for number in range(50))
+        return known and standing.suspended("org-7") and not standing.suspended("org-8")
+
+    await until(all_are_known, within_s=5.0)
+    assert asked - before <= 5, "the looks of every two seconds"
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
 
 
 async def test_new_terms_are_known_everywhere_within_a_second(store: OrgStore) -> None:

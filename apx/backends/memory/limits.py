@@ -34,7 +34,7 @@ class MemoryLimits(LimitStore):
         """Return what is used of windows' buckets."""
         now, known = self._clock.monotonic(), [self._windows.get(bucket, _NEW) for bucket in buckets]
         return [
-            Spent(used + sum(tokens for tokens, till in loans.values() if till <= now), short_of)
+            Spent(max(0.0, used + sum(tokens for tokens, till in loans.values() if till <= now)), short_of)
             for used, loans, short_of in known
         ]
 
@@ -43,7 +43,8 @@ class MemoryLimits(LimitStore):
         for cost in costs:
             if self._clock.time() < cost.ends_s + KEPT_S:
                 used, loans, short_of = self._windows.get(cost.bucket, _NEW)
-                self._windows[cost.bucket] = max(0.0, used + cost.tokens), loans, short_of
+                lent = sum(tokens for tokens, _ in loans.values())  # of which the use may be told only later
+                self._windows[cost.bucket] = max(-lent, used + cost.tokens), loans, short_of
 
     def _of_rate(self, holder: str, want: Want, ttl_s: float) -> Grant:
         now, rate = self._clock.monotonic(), want.rate

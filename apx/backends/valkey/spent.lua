@@ -19,7 +19,7 @@ for at = 1, #ARGV do
       end
     end
   end
-  answer[#answer + 1] = string.format('%.17g', spent)
+  answer[#answer + 1] = string.format('%.17g', math.max(0, spent))
   answer[#answer + 1] = short_of
 end
 return answer

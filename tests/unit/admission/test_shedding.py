@@ -31,7 +31,7 @@ class Router:
         taken = self.fill(ENTERPRISE)
         self.look(1.0, times=20)
         for _ in range(taken):
-            self.shedder.leave()
+            self.shedder.leave(ENTERPRISE)
 
     def look(self, late_s: float, times: int = 1) -> None:
         """Let the loop be that late for so many looks."""
@@ -49,6 +49,16 @@ def test_each_plan_has_its_share_and_who_collects_has_more_than_any() -> None:
 def test_what_a_low_plan_may_not_use_is_free_for_a_higher_one_at_once() -> None:
     router = Router()
     assert [router.fill(priority) for priority in (FREE, PRO, ENTERPRISE, COLLECTING)] == [40, 10, 10, 15]
+
+
+def test_a_flood_of_who_collects_leaves_the_plans_their_half() -> None:
+    """Polls cost their sender next to nothing, and anybody's go before all plans."""
+    router = Router()
+    assert router.fill(COLLECTING) == 75
+    assert [router.fill(priority) for priority in (FREE, PRO, ENTERPRISE)] == [10, 10, 10]
+    for _ in range(75):
+        router.shedder.leave(COLLECTING)
+    assert [router.fill(priority) for priority in (FREE, PRO, ENTERPRISE)] == [10, 10, 10]
 
 
 def test_a_flood_of_the_highest_plan_leaves_the_lower_ones_nothing() -> None:
@@ -77,7 +87,7 @@ def test_a_priority_that_no_plan_has_counts_as_the_lowest() -> None:
 def test_done_work_makes_room() -> None:
     router = Router()
     router.fill(FREE)
-    router.shedder.leave()
+    router.shedder.leave(FREE)
     assert router.fill(FREE) == 1
 
 

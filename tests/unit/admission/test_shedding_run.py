@@ -110,7 +110,7 @@ class Loop:
 
     def _answer(self, came: float, priority: int) -> None:
         self.clock.advance(ANSWER_S)
-        self.shedder.leave()
+        self.shedder.leave(priority)
         if not self._rate:
             self._due.append(self.clock.monotonic())
         if came >= STEADY_FROM_S:

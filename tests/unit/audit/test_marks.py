@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import msgspec
 import pytest
 
@@ -73,6 +75,20 @@ async def test_of_two_processes_the_second_tells_what_the_first_has_not() -> Non
     assert await other.tell(standing(55)) == []
     assert [mark.percent for mark in await other.tell(standing(85))] == [80]
     assert await one.tell(standing(99)) == []
+
+
+async def test_who_starts_anew_remembers_the_month_that_has_just_ended_elsewhere() -> None:
+    """In Auckland December is half a day old when a last look is taken at the November of UTC."""
+    clock = ManualClock(datetime(2026, 11, 2, tzinfo=UTC).timestamp())
+    log = MemoryAudit(clock)
+    [(_, november)] = spans_of([MONTHLY], "UTC", clock.time())
+    ended = Standing(org="acme", budget=MONTHLY, span=november, spent_usd=55)
+    assert len(await Teller(log).tell(ended)) == 1
+    clock.advance(november.ends_s + 600 - clock.time())
+    [(_, december)] = spans_of([MONTHLY], "Pacific/Auckland", clock.time())
+    anew = Teller(log)
+    await anew.tell(Standing(org="globex", budget=MONTHLY, span=december, spent_usd=55))
+    assert await anew.tell(ended) == []
 
 
 async def test_the_log_is_read_once_and_then_only_what_is_new(monkeypatch: pytest.MonkeyPatch) -> None:

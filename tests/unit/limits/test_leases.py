@@ -25,6 +25,7 @@ class Store(LimitStore):
     def __init__(self, clock: ManualClock) -> None:
         self.calls = 0
         self.away = False
+        self.fails: Exception | None = None
         self.hang: asyncio.Event | None = None
         self._buckets = MemoryLimits(clock)
 
@@ -40,7 +41,21 @@ class Store(LimitStore):
             await self.hang.wait()
         if self.away:
             raise Unavailable("away")
+        if self.fails is not None:
+            raise self.fails
         return await self._buckets.exchange(holder, wants, ttl_s)
+
+
+class Losing(Store):
+    """A store that one question about a bucket does not reach."""
+
+    loses = ""
+
+    async def exchange(self, holder: str, wants: Sequence[Want], ttl_s: float) -> list[Grant]:
+        if wants[0].bucket == self.loses:
+            self.loses = ""
+            raise Unavailable("away")
+        return await super().exchange(holder, wants, ttl_s)
 
 
 @pytest.fixture
@@ -85,6 +100,18 @@ async def test_who_was_refused_is_not_asked_for_again_before_a_token_can_be_ther
     assert store.calls == before
     clock.advance(0.1)
     assert await allowed(limiter, 10) == 1
+
+
+async def test_a_request_that_costs_much_and_was_refused_holds_up_no_small_one(
+    limiter: Limiter, clock: ManualClock
+) -> None:
+    level = Level("plan", "slow", Rate(per_second=1, burst=100))
+    assert [(await take(limiter, level, cost=60)).taken.allowed for _ in range(2)] == [True, False]
+    assert await allowed(limiter, 100, level) == 40
+    assert (await take(limiter, level)).taken.retry_after_s == pytest.approx(1.0, abs=0.01)
+    clock.advance(1.5)
+    assert await allowed(limiter, 10, level) == 1
+    assert (await take(limiter, level, cost=60)).taken.retry_after_s == pytest.approx(59.5, abs=0.01)
 
 
 @pytest.mark.parametrize("beside", [8, 64])
@@ -175,6 +202,12 @@ class TestAway:
         assert not (await take(limiter)).away
         assert store.calls == 2
 
+    async def test_one_that_fails_otherwise_is_away_too(self, limiter: Limiter, store: Store) -> None:
+        store.fails = ValueError("a script that does not fit")
+        passed = [(await take(limiter, when_away="local")).taken.allowed for _ in range(100)]
+        assert sum(passed) == RATE.burst * LOCAL_SHARE
+        assert store.calls == 1
+
     async def test_a_store_that_hangs_is_waited_for_only_so_long(self, limiter: Limiter, store: Store) -> None:
         store.hang = asyncio.Event()
         loop = asyncio.get_running_loop()
@@ -194,6 +227,20 @@ class TestAway:
         clock.advance(AWAY_S)
         store.away = False
         assert await allowed(limiter, 100) <= 21
+
+    async def test_what_was_used_when_an_exchange_failed_is_not_lent_again_as_soon_as_another_succeeds(
+        self, clock: ManualClock
+    ) -> None:
+        """The store has it down as lent still, and would take it for what the router holds and did not use."""
+        store = Losing(clock)
+        limiter = Limiter(store, clock)
+        one, other = (Level("plan", name, Rate(per_second=0.001, burst=100)) for name in ("one", "other"))
+        passed = 0
+        for _ in range(100):
+            store.loses = "one"
+            answers = await asyncio.gather(take(limiter, one), take(limiter, other))  # the second says: it answers
+            passed += answers[0].taken.allowed
+        assert passed + await allowed(limiter, 100, one) <= 100
 
 
 async def test_idle_loans_go_back(limiter: Limiter, store: Store, clock: ManualClock) -> None:
@@ -231,6 +278,34 @@ async def test_what_nobody_asks_for_is_forgotten_in_time(limiter: Limiter, clock
     keeping.cancel()
     await asyncio.gather(keeping, return_exceptions=True)
     assert (await take(limiter)).taken.allowed
+
+
+async def test_buckets_that_nobody_uses_now_cost_no_time(
+    limiter: Limiter, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten thousand keys of the last five minutes, looked at ten times a second, took a tenth of a router."""
+    monkeypatch.setattr("apx.limits.leases.KEEP_EVERY_S", 0.0)
+    for number in range(500):
+        await take(limiter, Level("plan", f"{number}", RATE))
+    looked: list[object] = []
+
+    def is_over(loan: object, *_: float) -> bool:
+        looked.append(loan)
+        return False
+
+    monkeypatch.setattr("apx.limits.leases.IDLE_S", -1.0)
+    monkeypatch.setattr("apx.limits.leases._Loan.is_over", is_over)
+    keeping = asyncio.create_task(limiter.keep())
+    async with asyncio.timeout(5):
+        while store.calls < 1000:  # noqa: ASYNC110 -- another task's count, no event; until each was given back
+            await asyncio.sleep(0)
+    looked.clear()
+    for _ in range(100):
+        await asyncio.sleep(0)
+    keeping.cancel()
+    await asyncio.gather(keeping, return_exceptions=True)
+    assert 0 < len(looked) <= 100
+    assert limiter.loans == 500
 
 
 async def test_a_loan_in_use_is_renewed_before_it_ends(limiter: Limiter, store: Store, clock: ManualClock) -> None:

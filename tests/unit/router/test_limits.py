@@ -210,6 +210,9 @@ class TestBudgets:
         assert (await desk.ask("GET", "/-/admit/files/a")).headers["ratelimit-policy"] == '"org.rate";q=10;w=2'
 
 
+DONE = Result(id="", org="", product="", release="", state="succeeded", accepted_ms=0, finished_ms=0)
+
+
 class TestReserved:
     """What is taken of budgets for a request that is queued."""
 
@@ -237,13 +240,38 @@ class TestReserved:
         await give(desk, OrgTerms(budgets=(budget(0.03),)))
         assert [(await desk.post()).json.get("code") for _ in range(10)] == [None] + ["backlog-full"] * 9
 
+    @pytest.mark.parametrize("mode", ["observe", "enforce"])
+    async def test_what_a_router_let_through_by_itself_was_taken_from_no_budget(self, desk: Desk, mode: Any) -> None:
+        """It is charged when it has its result; else what was never taken would be given back."""
+        desk.serve(plan=plan(limits_mode=mode), cost=CENT)
+        await give(desk, OrgTerms(budgets=(budget(0.08),)))
+        desk.limits.away = True
+        assert [(await desk.post(idempotency_key="a")).status for _ in range(2)] == [202] * 2
+        envelope = desk.bus.published[0]
+        assert envelope.reserved == (Reserved("b:acme:daily:2023-11-14", desk.clock.time() + TO_MIDNIGHT_S, 0.0),)
+        await desk.limits.settle(unsettled(envelope, DONE))
+        assert (await desk.limits.spent(["b:acme:daily:2023-11-14"]))[0].used == 10_000
+
+    async def test_a_repeat_that_a_router_let_through_by_itself_gives_back_nothing(self, desk: Desk) -> None:
+        desk.serve(plan=plan(rate=Rate(per_second=10, burst=20)), cost=CENT)
+        await give(desk, OrgTerms(budgets=(budget(0.5),)))
+        for _ in range(10):
+            await desk.post(idempotency_key="a")  # the first one alone costs something
+        assert (await desk.post()).status == 202
+        desk.limits.away = True
+        while (await desk.post(idempotency_key="a")).status == 202:
+            pass
+        desk.limits.away = False
+        await desk.limiter.aclose()
+        desk.clock.advance(1)
+        assert (await desk.limits.spent(["b:acme:daily:2023-11-14"]))[0].used >= 20_000
+
     async def test_the_answer_settles_what_was_set_aside(self, desk: Desk) -> None:
         desk.serve(cost=CENT)
         await give(desk, OrgTerms(budgets=(budget(0.05),)))
         await desk.post()
         [envelope] = desk.bus.published
-        tokens = Result(id="", org="", product="", release="", state="succeeded", accepted_ms=0, finished_ms=0)
-        await desk.limits.settle(unsettled(envelope, msgspec.structs.replace(tokens, cost_usd=0.04)))
+        await desk.limits.settle(unsettled(envelope, msgspec.structs.replace(DONE, cost_usd=0.04)))
         assert [(await desk.post()).status for _ in range(2)] == [202, 429]
 
 

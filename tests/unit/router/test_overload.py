@@ -12,8 +12,9 @@ from uvicorn.server import ServerState
 
 from apx.admission.admit import LiveProduct
 from apx.admission.shedding import COLLECTING
-from apx.catalog.model import PlanSpec, Rate
+from apx.catalog.model import Auth, Jwt, PlanSpec, Rate
 from apx.errors import Unavailable
+from apx.requests.model import Progress, Result
 from apx.telemetry import metrics
 from services.router.door import REMEMBERED_S, protocol_of
 from tests.unit.release.examples import release, spec
@@ -46,7 +47,7 @@ def fill(desk: Desk, priority: int) -> None:
 
 def empty(desk: Desk) -> None:
     while desk.shedder.busy:
-        desk.shedder.leave()
+        desk.shedder.leave(FREE)
 
 
 async def test_who_is_turned_away_is_told_so_and_when_to_come_back(busy: Desk) -> None:
@@ -127,6 +128,21 @@ async def test_who_waits_for_a_result_or_for_events_is_no_work(desk: Desk) -> No
     await asyncio.gather(*waiting, return_exceptions=True)
 
 
+@pytest.mark.parametrize("prefer", ["", "respond-async", "wait=0", "wait=soon"])
+async def test_who_prefers_something_else_than_to_wait_is_work(desk: Desk, prefer: str) -> None:
+    request = await desk.accepted()
+    seen: list[int] = []
+    get = desk.results.get
+
+    async def counted(request_id: str) -> Result | Progress | None:
+        seen.append(desk.shedder.busy)
+        return await get(request_id)
+
+    desk.results.get = counted  # type: ignore[method-assign]
+    await desk.ask("GET", f"/v1/requests/{request}", {**desk.headers, "prefer": prefer})
+    assert (seen, desk.shedder.busy) == ([1], 0)
+
+
 async def test_a_client_that_is_slow_to_read_or_to_send_is_no_work(desk: Desk) -> None:
     request = await desk.accepted()
     await desk.finish()
@@ -157,9 +173,10 @@ async def test_whatever_becomes_of_a_request_its_work_ends(desk: Desk) -> None:
 class Wire(asyncio.Transport):
     """The edge's end of one connection."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, fields: str = "") -> None:
         super().__init__()
         self.got = b""
+        self._fields = fields
         config = uvicorn.Config(
             desk.router, http=protocol_of(desk.door), ws="none", lifespan="off", log_config=None, access_log=False
         )
@@ -171,9 +188,17 @@ class Wire(asyncio.Transport):
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.got += bytes(data)
 
-    def send(self, key: str, path: str = "/orders?a=1", *, body: bytes = b"{}", name: str = "r-1") -> None:
-        head = f"POST {path} HTTP/1.1\r\nhost: a\r\nx-request-id: {name}\r\nx-api-key: {key}\r\n"
-        self._protocol.data_received(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
+    def send(
+        self,
+        key: str,
+        path: str = "/orders?a=1",
+        *,
+        method: str = "POST",
+        body: bytes = b"{}",
+        name: str = "r-1",
+    ) -> None:
+        head = f"{method} {path} HTTP/1.1\r\nhost: a\r\nx-request-id: {name}\r\nx-api-key: {key}\r\n"
+        self._protocol.data_received(f"{head}{self._fields}content-length: {len(body)}\r\n\r\n".encode() + body)
 
     async def answer(self, key: str, path: str = "/orders?a=1") -> tuple[int, Any]:
         self.got = b""
@@ -262,6 +287,17 @@ async def test_the_name_of_a_request_is_told_as_it_is_whatever_is_in_it(busy: De
     assert head.endswith(b"content-length: %d" % len(body))
 
 
+async def test_the_answer_to_a_head_has_no_body_at_the_door_either(busy: Desk) -> None:
+    """What came behind it would be taken for the beginning of the connection's next answer."""
+    wire = Wire(busy)
+    await wire.answer(busy.key)
+    wire.got = b""
+    wire.send(busy.key, method="HEAD", body=b"")
+    head, _, body = wire.got.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 503 ")
+    assert body == b""
+
+
 async def test_the_connection_goes_on_after_a_refusal_at_the_door(busy: Desk) -> None:
     wire = Wire(busy)
     for _ in range(3):
@@ -277,6 +313,19 @@ async def test_the_door_lets_everybody_on_whom_it_does_not_know(busy: Desk) -> N
     key = await busy.give("globex", plans={"orders": "enterprise"})
     assert (await wire.answer(key))[0] == 202
     assert (await wire.answer(busy.key, "/ordersandmore"))[0] == 404
+
+
+async def test_a_token_that_stood_beside_a_key_turns_no_other_key_away(busy: Desk) -> None:
+    jwt = Jwt(issuer="https://issuer.example", audiences=("apx",), jwks_url="https://issuer.example/keys")
+    plans = busy.products["orders"].plans
+    changed = release("orders", spec(auth=Auth(jwt=jwt)), plans)
+    busy.products["orders"] = LiveProduct(changed, busy.policy)
+    busy.serve_products()
+    token = "authorization: Bearer the.same.token\r\nx-apx-jwt-payload: e30\r\n"
+    await Wire(busy, token).answer(busy.key)
+    assert at_once(Wire(busy, token), busy.key)
+    key = await busy.give("globex", plans={"orders": "enterprise"})
+    assert (await Wire(busy, token).answer(key))[0] == 202
 
 
 async def test_the_door_forgets_in_time_and_with_each_change_of_what_is_live(busy: Desk) -> None:
@@ -305,7 +354,7 @@ async def test_what_arrives_in_one_moment_counts_before_it_begins(desk: Desk) ->
     wires = [Wire(desk) for _ in range(3)]
     fill(desk, FREE)
     await wires[0].answer(desk.key)
-    desk.shedder.leave()
+    desk.shedder.leave(FREE)
     for wire in wires:
         wire.got = b""
         wire.send(desk.key)

@@ -11,6 +11,7 @@ from apx.requests.ports import Published
 from apx.usage.events import Page
 from apx.webhooks import forward
 from apx.webhooks.forward import Dispatcher, Forwarder
+from apx.webhooks.model import Webhook
 from apx.webhooks.terms import BOUNDS
 from tests.unit.webhooks.examples import Telling, webhook
 
@@ -144,6 +145,25 @@ async def test_a_webhook_for_which_too_many_wait_is_disabled_and_the_others_told
     assert full is not None
     assert (full.state, full.reason) == ("disabled", "over 10000 events wait for it")
     assert (await telling.bus.depth())["apx-webhooks", "wh_2"] == 1
+
+
+async def test_two_webhooks_for_which_too_many_wait_are_disabled_and_do_not_tell_each_other_for_ever(
+    telling: Telling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forward, "MOST_WAITING", 2)
+    disabled: list[str] = []
+
+    async def disable(full: Webhook, reason: str) -> None:
+        assert len(disabled) < 4, f"again and again: {disabled}"
+        disabled.append(full.id)
+        await telling.health.disable(full, reason)
+
+    telling.dispatcher.on_overflow = disable
+    for webhook_id in ("wh_1", "wh_2"):
+        await telling.store.add(webhook(webhook_id))
+    await telling.tell("req_1", "req_2", "req_3")
+    assert sorted(disabled) == ["wh_1", "wh_2"]
+    assert not any(one.enabled for one in await telling.store.of_org("acme"))
 
 
 async def test_a_store_that_is_away_leaves_events_where_they_are(telling: Telling, log: MemoryUsage) -> None:

@@ -239,3 +239,23 @@ async def test_a_replay_that_does_not_fit_keeps_the_rest(monkeypatch: pytest.Mon
     with pytest.raises(Conflict, match="3 of 3 are kept"):
         await telling.manage.replay("wh_1")
     assert len(await telling.bus.dead_letters("apx-webhooks")) == 3
+
+
+async def test_a_deletion_during_which_the_bus_went_away_can_be_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    telling = await given_up(requests=3)
+    forget = telling.bus.forget_dead_letter
+    forgotten: list[str] = []
+
+    async def away(letter_id: str) -> bool:
+        if forgotten:
+            raise Unavailable("away")
+        forgotten.append(letter_id)
+        return await forget(letter_id)
+
+    monkeypatch.setattr(telling.bus, "forget_dead_letter", away)
+    with pytest.raises(Unavailable):
+        await telling.manage.delete("wh_1")
+    monkeypatch.undo()
+    await telling.manage.delete("wh_1")
+    assert await telling.store.find("wh_1") is None
+    assert await telling.bus.dead_letters("apx-webhooks", 10) == []

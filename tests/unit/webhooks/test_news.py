@@ -12,11 +12,12 @@ from apx.admission.keys import KeyRecord
 from apx.audit.marks import Teller
 from apx.audit.mirror import Mirror
 from apx.backends.memory.rollouts import MemoryRollouts
-from apx.catalog.model import Budget
+from apx.catalog.model import Budget, Mark
 from apx.errors import Unavailable
 from apx.limits.budgets import Standing, spans_of
 from apx.rollout.active import Active, AuditEntry
 from apx.webhooks.events import Event
+from apx.webhooks.model import Webhook
 from apx.webhooks.news import News
 from tests.unit.admission.until import until
 from tests.unit.audit.test_mirror import stop
@@ -85,6 +86,14 @@ async def test_an_org_is_told_what_of_its_budget_is_spent(platform: Platform) ->
     }
 
 
+async def test_two_marks_at_the_same_share_are_told_both(platform: Platform) -> None:
+    await platform.store.add(webhook())
+    marks = tuple(Mark(percent=80, does=does) for does in ("notice", "throttle"))
+    budget = msgspec.structs.replace(BUDGET, marks=marks)
+    await Teller(platform.audit, platform.news.mark).tell(msgspec.structs.replace(standing(85), budget=budget))
+    assert sorted(told["data"]["does"] for _, told in await platform.heard()) == ["notice", "throttle"]
+
+
 async def test_a_mark_that_is_told_again_after_a_crash_comes_once(platform: Platform) -> None:
     await platform.store.add(webhook())
     await platform.news.mark(standing(55), BUDGET.marks[0])  # and then it died: nothing stands in the log
@@ -99,6 +108,15 @@ async def test_a_mark_that_cannot_be_told_to_the_org_is_not_recorded_as_told(pla
     with pytest.raises(Unavailable):
         await Teller(platform.audit, away).tell(standing(55))
     assert await platform.audit.read() == []
+
+
+async def test_an_org_whose_webhooks_cannot_be_read_holds_up_no_mark(platform: Platform) -> None:
+    async def unreadable(org: str) -> list[Webhook]:
+        raise msgspec.ValidationError(f"of {org}: another version's")
+
+    platform.store.of_org = unreadable  # type: ignore[method-assign]
+    assert len(await Teller(platform.audit, platform.news.mark).tell(standing(55))) == 1
+    assert len(await platform.audit.read()) == 1
 
 
 async def test_another_window_of_the_budget_is_other_news(platform: Platform) -> None:

@@ -13,7 +13,7 @@ import pytest
 from apx.backends.memory.limits import MemoryLimits
 from apx.catalog.model import Cost, CostFrom
 from apx.clock import SystemClock
-from apx.errors import Unavailable
+from apx.errors import Misconfigured, Unavailable
 from apx.limits.store import Settle
 from apx.requests.model import DeadLetter, Reserved
 from apx.requests.receipt import Receipts
@@ -61,6 +61,21 @@ async def spent(made: World, **fields: Any) -> tuple[float | None, list[int]]:
 
 
 TOKENS = Cost(from_=CostFrom(json="/tokens", usd_per_unit=0.001))
+
+
+async def test_a_charge_waits_too_while_the_store_refuses_this_process() -> None:
+    class Refusing(Limits):
+        async def settle(self, costs: Sequence[Settle]) -> None:
+            try:
+                await super().settle(costs)
+            except Unavailable:
+                raise Misconfigured("the store refused this process") from None
+
+    limits = Refusing(away=2)
+    costs = Costs(limits, again_s=0.0)
+    costs.settle([Settle("b", END_S, 5.0)])
+    await costs.aclose(5)
+    assert [one.tokens for one in limits.told] == [5.0]
 
 
 async def test_the_difference_is_charged() -> None:

@@ -217,6 +217,7 @@ def test_backoff_doubles_up_to_its_bound_with_full_jitter(attempt: int, chance: 
         ("soon", 0.5),
         ("\u0665", 0.5),
         ("9" * 5000, 8.0),
+        (f"Thu, 26 Nov {'9' * 20} 00:00:00 GMT", 0.5),
     ],
 )
 def test_retry_after_is_kept_to_within_the_products_bound(value: str, expected: float) -> None:
