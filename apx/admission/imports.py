@@ -17,7 +17,7 @@ from apx.admission.bodies import has_one_reading
 from apx.admission.issue import holder_of
 from apx.admission.keys import FOREIGN_PREFIX, OURS, KeyRecord, KeyStore
 from apx.admission.terms import Terms
-from apx.catalog.model import Catalog
+from apx.catalog.model import Catalog, Per, Rate
 from apx.clock import Clock
 from apx.errors import ApxError, Unsupported
 
@@ -40,6 +40,8 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     allowlist: tuple[str, ...] = ()
     metadata: dict[str, str] = {}
     expires_ms: int | None = None
+    rate: Rate | None = None
+    quotas: dict[Per, int] = {}
 
 
 class Imported(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,6 +105,8 @@ def _record(raw: bytes, catalog: Catalog, now_ms: int) -> KeyRecord:
         metadata=line.metadata,
         expires_ms=line.expires_ms,
         note=line.note,
+        rate=line.rate,
+        quotas=line.quotas,
     ).checked(plans, now_ms)
     sha256 = line.sha256.lower()
     return KeyRecord(
@@ -118,6 +122,8 @@ def _record(raw: bytes, catalog: Catalog, now_ms: int) -> KeyRecord:
         allowlist=terms.allowlist,
         metadata=terms.metadata,
         prefix=line.prefix,
+        rate=terms.rate,
+        quotas=terms.quotas,
     )
 
 

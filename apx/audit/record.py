@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 
 import msgspec
 
-from apx.admission.keys import KeyRecord, KeyStore
+from apx.admission.keys import KeyRecord, KeyStore, limits_text
 from apx.admission.orgs import OrgState, OrgStore, OrgTerms, terms_text
 from apx.audit.entry import Change
 from apx.audit.store import AuditStore
@@ -112,11 +112,11 @@ class RecordedKeys(KeyStore):
         ):
             await self._keys.put(record)
 
-    async def replace(self, before: KeyRecord, after: KeyRecord, beside: KeyRecord) -> bool:
-        """Record and store that a key is rotated."""
-        async with self._recorder.recorded(
-            "key-rotate", f"key {before.id}", org=before.org, before=before.id, after=beside.id
-        ):
+    async def replace(self, before: KeyRecord, after: KeyRecord, beside: KeyRecord | None = None) -> bool:
+        """Record and store that a key is rotated, or limited in another way."""
+        was, now = (limits_text(before), limits_text(after)) if beside is None else (before.id, beside.id)
+        action = "key-limit" if beside is None else "key-rotate"
+        async with self._recorder.recorded(action, f"key {before.id}", org=before.org, before=was, after=now):
             return await self._keys.replace(before, after, beside)
 
     async def declare(self, prefix: str) -> None:
