@@ -281,7 +281,7 @@ class Limiter:
                 left = loan.wanted - cost
                 loan.wanted = left if left > _ROUNDING else 0.0
         if late:
-            self._gone("timeout")
+            self._gone("timeout", self._clock.monotonic())
         return self._clock.monotonic() >= self._away_until
 
     def _flying(self, charges: Sequence[_Charge]) -> set[asyncio.Task[None]]:
@@ -312,7 +312,7 @@ class Limiter:
             [grant] = await self._store.exchange(self._holder, [want], LOAN_S)
         except ApxError:
             loan.held = loan.used = 0.0
-            self._gone("unavailable")
+            self._gone("unavailable", sent)
         else:
             self._granted(loan, grant, sent, cost)
         finally:
@@ -326,9 +326,10 @@ class Limiter:
             lacking, per_second = cost - loan.held - loan.left, loan.rate.per_second
             loan.asked_again_at = self._clock.monotonic() + (lacking / per_second if per_second else ASK_AGAIN_S)
 
-    def _gone(self, cause: str) -> None:
+    def _gone(self, cause: str, since: float) -> None:
+        """Leave the store alone for a while from when it did not answer: a question that was lost has waited enough."""
         metrics.LIMIT_STORE_FAILURES.inc(cause)
-        self._away_until = self._clock.monotonic() + AWAY_S
+        self._away_until = since + AWAY_S
 
     def _without_store(self, charges: Sequence[_Charge], when_away: WhenAway) -> Answer:
         """Decide alone: refuse, or let a part of each limit through."""
