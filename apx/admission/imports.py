@@ -16,7 +16,7 @@ import msgspec
 from apx.admission.bodies import has_one_reading
 from apx.admission.issue import holder_of
 from apx.admission.keys import FOREIGN_PREFIX, OURS, KeyRecord, KeyStore
-from apx.admission.terms import Terms
+from apx.admission.terms import NONE, Terms
 from apx.catalog.model import Catalog, Per, Rate
 from apx.clock import Clock
 from apx.errors import ApxError, Unsupported
@@ -52,12 +52,16 @@ class Imported(msgspec.Struct, frozen=True, kw_only=True):
     """Keys that were there before."""
 
 
-async def import_keys(store: KeyStore, catalog: Catalog, lines: Iterable[bytes], clock: Clock) -> Imported:
+async def import_keys(
+    store: KeyStore, catalog: Catalog, lines: Iterable[bytes], clock: Clock, own: Terms = NONE
+) -> Imported:
     """Store keys by their hashes; those that are there already stay as they are, so that it can be repeated.
+
+    A line that names no limits of its key has those of `own`.
 
     Raises `Unsupported` with the number of each wrong line, and then nothing was stored; `Unavailable`.
     """
-    records = _read(lines, catalog, int(clock.time() * 1000))
+    records = _read(lines, catalog, int(clock.time() * 1000), own)
     found = [(record, await store.find(record.sha256)) for record in records]
     taken = [one.id for one, there in found if there is not None and there.org != one.org]
     if taken:
@@ -70,7 +74,7 @@ async def import_keys(store: KeyStore, catalog: Catalog, lines: Iterable[bytes],
     return Imported(added=new, known=len(records) - len(new))
 
 
-def _read(lines: Iterable[bytes], catalog: Catalog, now_ms: int) -> list[KeyRecord]:
+def _read(lines: Iterable[bytes], catalog: Catalog, now_ms: int, own: Terms) -> list[KeyRecord]:
     records: dict[str, KeyRecord] = {}
     wrong: list[str] = []
     for number, line in enumerate(lines, 1):
@@ -79,7 +83,7 @@ def _read(lines: Iterable[bytes], catalog: Catalog, now_ms: int) -> list[KeyReco
         if not line.strip():
             continue
         try:
-            record = _record(line, catalog, now_ms)
+            record = _record(line, catalog, now_ms, own)
             if record.sha256 in records:
                 raise Unsupported("sha256: it stands in an earlier line too")
             records[record.sha256] = record
@@ -92,21 +96,22 @@ def _read(lines: Iterable[bytes], catalog: Catalog, now_ms: int) -> list[KeyReco
     return list(records.values())
 
 
-def _record(raw: bytes, catalog: Catalog, now_ms: int) -> KeyRecord:
+def _record(raw: bytes, catalog: Catalog, now_ms: int, own: Terms) -> KeyRecord:
     line = _line(raw)
     if _SHA256.fullmatch(line.sha256.lower()) is None:
         raise Unsupported("sha256: it is not 64 hexadecimal digits")
     _check_prefix(line.prefix)
     holder = holder_of(catalog, line.org)
     plans = dict(holder.plans) if line.plans is None else _entitled(line.plans, holder.plans, line.org)
+    limits = line if line.rate is not None or line.quotas else own
     terms = Terms(
         scopes=line.scopes,
         allowlist=line.allowlist,
         metadata=line.metadata,
         expires_ms=line.expires_ms,
         note=line.note,
-        rate=line.rate,
-        quotas=line.quotas,
+        rate=limits.rate,
+        quotas=limits.quotas,
     ).checked(plans, now_ms)
     sha256 = line.sha256.lower()
     return KeyRecord(

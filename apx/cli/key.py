@@ -135,9 +135,20 @@ def revoke(key_id: KeyId, as_json: AsJson = False) -> None:
 
 
 @app.command("import")
-def import_hashed(source: Source, gitops: Gitops = Path("gitops"), as_json: AsJson = False) -> None:
-    """Take over hashed keys of another system: JSON lines of sha256, org, prefix, and what else docs/keys.md names."""
-    imported = asyncio.run(_import(gitops, source))
+def import_hashed(  # noqa: PLR0917 -- typer's options have names
+    source: Source,
+    rate: PerSecond = None,
+    burst: Burst = None,
+    quota: Quotas = None,
+    gitops: Gitops = Path("gitops"),
+    as_json: AsJson = False,
+) -> None:
+    """Take over hashed keys of another system: JSON lines of sha256, org, prefix, and what else docs/keys.md names.
+
+    The limits given here are those of lines that name none.
+    """
+    own = Terms(rate=_rate(rate, burst), quotas=_quotas(quota or ()))
+    imported = asyncio.run(_import(gitops, source, own))
     if as_json:
         return print_json({"added": [record.id for record in imported.added], "known": imported.known})
     for record in imported.added:
@@ -189,12 +200,12 @@ async def _revoke(key_id: str) -> KeyRecord:
         return _found(await backends.by(bootstrap.person()).keys.revoke(key_id), key_id)
 
 
-async def _import(gitops: Path, source: str) -> Imported:
+async def _import(gitops: Path, source: str, own: Terms) -> Imported:
     catalog = load_catalog(gitops)
     with _opened(source) as text:
         lines = iter(lambda: text.readline(MOST_LINE_BYTES + 1), b"")
         async with bootstrap.backends(Settings.load()) as backends:
-            return await import_keys(backends.by(bootstrap.person()).keys, catalog, lines, bootstrap.CLOCK)
+            return await import_keys(backends.by(bootstrap.person()).keys, catalog, lines, bootstrap.CLOCK, own)
 
 
 async def _leaked(source: str, tell: Callable[[str], None]) -> list[KeyRecord]:

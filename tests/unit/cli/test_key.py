@@ -104,6 +104,17 @@ def test_hashed_keys_are_imported_from_standard_input(run: Run, monkeypatch: pyt
     assert {one["prefix"] for one in run("key", "list", "--json").json} == {"sk_live_"}
 
 
+def test_imported_keys_have_the_limits_that_are_given_unless_their_line_names_some(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = {"sha256": sha256_of("sk_live_1"), "org": "acme", "prefix": "sk_live_"}
+    own = {**plain, "sha256": sha256_of("sk_live_2"), "quotas": {"hour": 7}}
+    given(monkeypatch, "\n".join(map(json.dumps, [plain, own])).encode())
+    run("key", "import", "-", "--rate", "5", "--quota", "day=1000")
+    limits = [(one["rate"], one["quotas"]) for one in run("key", "list", "--json").json]
+    assert sorted(limits, key=str) == [(None, {"hour": 7}), ({"per_second": 5.0, "burst": 5}, {"day": 1000})]
+
+
 def test_a_wrong_line_of_an_import_is_named(run: Run, tmp_path: Path) -> None:
     (tmp_path / "keys").write_bytes(b'{"sha256": "x"}\n' + b"y" * 1_000_000)
     ran = run("key", "import", str(tmp_path / "keys"))
