@@ -106,12 +106,13 @@ def checked_networks(given: tuple[str, ...]) -> tuple[str, ...]:
 def checked_limits(rate: Rate | None, quotas: Mapping[Per, int]) -> dict[Per, int]:
     """Return a key's own quotas, the shortest first. Raises `Unsupported` for what is out of a plan's bounds too."""
     if rate is not None:
-        _check_bound("rate.per_second", rate.per_second, MOST_PER_SECOND, over=0)
-        _check_bound("rate.burst", rate.burst, MOST_BURST)
+        if not 0 < rate.per_second <= MOST_PER_SECOND:  # nor is it, when it is not a number
+            raise Unsupported(f"rate.per_second: {rate.per_second} is not over 0 and at most {MOST_PER_SECOND}")
+        _check_count("rate.burst", rate.burst, MOST_BURST)
     found = {per: quotas[per] for per in PERIODS if per in quotas}
     within = [("rate.burst", rate.burst)] if rate is not None else []
     for per, requests in found.items():
-        _check_bound(f"quotas: {per}", requests, MOST_REQUESTS)
+        _check_count(f"quotas: {per}", requests, MOST_REQUESTS)
         for name, shorter in within:
             if requests < shorter:
                 raise Unsupported(f"quotas: {per}: {requests} is under {name} {shorter}, which could never be used")
@@ -119,10 +120,9 @@ def checked_limits(rate: Rate | None, quotas: Mapping[Per, int]) -> dict[Per, in
     return found
 
 
-def _check_bound(name: str, found: float, most: int, *, over: int | None = None) -> None:
-    if not (1 if over is None else over) <= found <= most or found == over:
-        bound = "from 1" if over is None else f"over {over}"
-        raise Unsupported(f"{name}: {found} is not {bound} to {most}")
+def _check_count(name: str, found: int, most: int) -> None:
+    if not 1 <= found <= most:
+        raise Unsupported(f"{name}: {found} is not from 1 to {most}")
 
 
 def _methods(product: str, methods: tuple[str, ...], products: Collection[str]) -> tuple[str, ...]:

@@ -108,7 +108,7 @@ class RecordedKeys(KeyStore):
     async def put(self, record: KeyRecord) -> None:
         """Record and store a key."""
         async with self._recorder.recorded(
-            "key-create", f"key {record.id}", org=record.org, after=_plans(record), why=record.note
+            "key-create", f"key {record.id}", org=record.org, after=_given(record), why=record.note
         ):
             await self._keys.put(record)
 
@@ -129,12 +129,13 @@ class RecordedKeys(KeyStore):
         record = await self._keys.named(key_id)
         if record is None:
             return None
-        async with self._recorder.recorded("key-revoke", f"key {key_id}", org=record.org, before=_plans(record)):
+        async with self._recorder.recorded("key-revoke", f"key {key_id}", org=record.org, before=_given(record)):
             return await self._keys.revoke(key_id)
 
 
-def _plans(record: KeyRecord) -> str:
-    return ", ".join(f"{product}: {plan}" for product, plan in sorted(record.plans.items()))
+def _given(record: KeyRecord) -> str:
+    plans = ", ".join(f"{product}: {plan}" for product, plan in sorted(record.plans.items()))
+    return "; ".join(filter(None, (plans, limits_text(record))))
 
 
 class RecordedOrgs(OrgStore):

@@ -101,7 +101,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a long note": ({"note": "x" * 501}, "note"),
     "two lines": ({"note": "a\nb"}, "note"),
     "an end that is past": ({"expires_ms": NOW_MS}, "not in the future"),
-    "no rate": ({"rate": Rate(per_second=0, burst=1)}, "rate.per_second: 0 is not over 0 to 1000000"),
+    "no rate": ({"rate": Rate(per_second=0, burst=1)}, "rate.per_second: 0 is not over 0 and at most 1000000"),
     "a rate that is no number": ({"rate": Rate(per_second=float("nan"), burst=1)}, "rate.per_second: nan"),
     "too high a rate": ({"rate": Rate(per_second=1e6 + 1, burst=1)}, "rate.per_second: 1000001.0"),
     "no burst": ({"rate": Rate(per_second=1, burst=0)}, "rate.burst: 0 is not from 1"),

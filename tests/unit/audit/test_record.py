@@ -53,7 +53,9 @@ async def test_a_key_that_is_limited_is_recorded_with_both_limits() -> None:
     await limit_key(
         RecordedKeys(keys, Recorder(log, BY)), "key_1", Rate(per_second=5, burst=10), {"day": 99, "hour": 20}
     )
-    [limited] = await log.read()
+    await RecordedKeys(keys, Recorder(log, BY)).revoke("key_1")
+    limited, revoked = await log.read()
+    assert revoked.before == "orders: free; 5 a second (burst 10), 20 an hour, 99 a day"
     assert (limited.action, limited.subject, limited.org) == ("key-limit", "key key_1", "acme")
     assert (limited.before, limited.after) == ("", "5 a second (burst 10), 20 an hour, 99 a day")
 
