@@ -1,7 +1,7 @@
-"""Four routers with 64 clients each, on a bucket and a quota of one real store; what was let through is counted here.
+"""Four routers with 64 clients each, on buckets and quotas of one real store; what was let through is counted here.
 
-Each router has a connection and a clock of its own, as in a process of its own. Half of the clients ask the bucket, the
-others the quota.
+Each router has a connection and a clock of its own, as in a process of its own. Half of the clients ask a bucket, the
+others a quota, and of both halves one is under a plan that is sure (`closed`), the other under one that goes on alone.
 """
 
 from __future__ import annotations
@@ -28,11 +28,19 @@ from apx.telemetry import metrics
 RUN_S = float(os.environ.get("LIMITS_RUN_S", "6"))
 """How long the run without faults lasts; docs/limits.md tells of a long one."""
 ROUTERS, CLIENTS = 4, 64
-RATE = Level("plan", "k:orders:hot", Rate(per_second=400, burst=200))
+RATE = Rate(per_second=400, burst=200)
 SLOW_S = 0.5
 """Ten times the bound of a decision: 256 clients share one loop."""
 _PAUSE_S = 0.04
 """What a client waits between two requests: 6,000 a second of all, which a loop has time for."""
+
+
+class Kind(msgspec.Struct, frozen=True):
+    """What some of the clients ask."""
+
+    level: Callable[[Clock], Level]
+    """What it is by a router's clock."""
+    when_away: WhenAway
 
 
 class Skewed(SystemClock):
@@ -87,18 +95,20 @@ class Row(msgspec.Struct, frozen=True):
 class Crowd:
     """The routers, their clients, and the count of what was let through of each bucket."""
 
-    def __init__(self, url: str, quota: Callable[[Clock], Level], when_away: WhenAway, skews: Sequence[float]) -> None:
+    def __init__(self, url: str, kinds: Sequence[Kind], skews: Sequence[float]) -> None:
         self.stores = [Watched(url) for _ in skews]
         self._clocks = [Skewed(by_s) for by_s in skews]
         self._routers = [Limiter(store, clock) for store, clock in zip(self.stores, self._clocks, strict=True)]
-        self._quota = quota
-        self._when_away = when_away
+        self._kinds = kinds
         self._killed = set[int]()
         self._keeping = [asyncio.create_task(router.keep()) for router in self._routers]
-        self._asking = [asyncio.create_task(self._ask(n, n % ROUTERS)) for n in range(CLIENTS * len(skews))]
+        self._asking = [
+            asyncio.create_task(self._ask(kinds[n // ROUTERS % len(kinds)], n % ROUTERS))
+            for n in range(CLIENTS * ROUTERS)
+        ]
         self._began = time.monotonic()
-        self.admitted, self.refused = Counter[str](), Counter[str]()
-        self.decisions, self.away, self.slow = 0, 0, 0
+        self.admitted, self.refused, self.away = Counter[str](), Counter[str](), Counter[str]()
+        self.decisions, self.slow = 0, 0
         self.escaped: list[Any] = []
 
     @property
@@ -114,8 +124,8 @@ class Crowd:
         """Return the most that any router believes to be left of a bucket."""
         return max(router.left(bucket) for router in self._routers)
 
-    def row(self, limit: str, bucket: str, allows: float) -> Row:
-        return Row(limit, allows, self.admitted[bucket], self.refused[bucket])
+    def row(self, bucket: str, allows: float) -> Row:
+        return Row(bucket, allows, self.admitted[bucket], self.refused[bucket])
 
     async def stop(self) -> None:
         """End the clients, then the routers, as if they were killed. Raises what escaped to a client."""
@@ -131,31 +141,25 @@ class Crowd:
         for store in self.stores:
             await store.aclose()
 
-    async def _ask(self, client: int, router: int) -> None:
+    async def _ask(self, kind: Kind, router: int) -> None:
         while router not in self._killed:
-            level = RATE if client // ROUTERS % 2 else self._quota(self._clocks[router])
-            began = time.monotonic()
-            self._count(level, await self._routers[router].take((level,), 1.0, self._when_away))
+            level, began = kind.level(self._clocks[router]), time.monotonic()
+            self._count(level, await self._routers[router].take((level,), 1.0, kind.when_away))
             self.slow += time.monotonic() - began > SLOW_S
             await asyncio.sleep(_PAUSE_S)
 
     def _count(self, level: Level, answer: Answer) -> None:
         self.decisions += 1
-        self.away += answer.away
+        self.away[level.bucket] += answer.away
         (self.admitted if answer.taken.allowed else self.refused)[level.bucket] += 1
 
 
 @asynccontextmanager
-async def crowd(
-    url: str,
-    quota: Callable[[Clock], Level],
-    when_away: WhenAway = "closed",
-    skews: Sequence[float] = (0.0,) * ROUTERS,
-) -> AsyncIterator[Crowd]:
+async def crowd(url: str, kinds: Sequence[Kind], skews: Sequence[float] = (0.0,) * ROUTERS) -> AsyncIterator[Crowd]:
     """Have the crowd ask until the end of the block; what escaped anywhere fails."""
     escaped = list[Any]()
     asyncio.get_running_loop().set_exception_handler(lambda _, context: escaped.append(context))
-    asking = Crowd(url, quota, when_away, skews)
+    asking = Crowd(url, kinds, skews)
     try:
         yield asking
     finally:
@@ -163,11 +167,23 @@ async def crowd(
     assert escaped + asking.escaped == []
 
 
-def quota_of(requests: int) -> Callable[[Clock], Level]:
+def rate_of(when_away: WhenAway) -> Kind:
+    """Return a bucket."""
+    level = Level("plan", f"rate, {when_away}", RATE)
+    return Kind(lambda _: level, when_away)
+
+
+def quota_of(requests: int, when_away: WhenAway) -> Kind:
     """Return a quota that lasts longer than any run."""
     now = time.time()
-    level = Level("daily", "q:orders:daily", Window(requests, now - 60, now + 86_400), kind="quota")
-    return lambda _: level
+    level = Level("daily", f"quota, {when_away}", Window(requests, now - 60, now + 86_400), kind="quota")
+    return Kind(lambda _: level, when_away)
+
+
+def four_kinds(requests: int) -> list[Kind]:
+    """Return a bucket and a quota of each mode."""
+    modes: tuple[WhenAway, ...] = ("closed", "local")
+    return [kind for mode in modes for kind in (rate_of(mode), quota_of(requests, mode))]
 
 
 def failures() -> Counter[str]:

@@ -14,29 +14,30 @@ from apx.limits.leases import LOAN_S, Level, Limiter
 from apx.limits.windows import Window
 
 from .conftest import Server, connected
-from .limits_crowd import CLIENTS, RATE, ROUTERS, RUN_S, crowd, quota_of, shown
+from .limits_crowd import CLIENTS, RATE, ROUTERS, RUN_S, crowd, failures, quota_of, rate_of, shown
 
 
 @pytest.mark.timeout(120 + 2 * RUN_S)
 async def test_four_routers_never_exceed_the_limits_and_waste_little_of_them(
     own_server: Server, record_property: Callable[[str, str], None]
 ) -> None:
-    requests = int(1_500 * RUN_S)
-    async with crowd(own_server.url, quota_of(requests)) as asking:
+    requests, told = int(1_500 * RUN_S), failures()
+    async with crowd(own_server.url, [rate_of("closed"), quota_of(requests, "closed")]) as asking:
         await asyncio.sleep(RUN_S / 3)
         asking.kill(3)  # what it holds is lost
         await asyncio.sleep(RUN_S * 2 / 3)
         took_s = asking.took_s
-    limit = RATE.rate.burst + RATE.rate.per_second * took_s
-    rows = [
-        asking.row("400/s, burst 200", RATE.bucket, limit),
-        asking.row(f"{requests} a day", "q:orders:daily", requests),
-    ]
-    said = shown(f"{ROUTERS} routers x {CLIENTS} clients for {took_s:.0f} s, one router killed", rows)
+    rate = asking.row("rate, closed", RATE.burst + RATE.per_second * took_s)
+    quota = asking.row("quota, closed", requests)
+    said = shown(
+        f"{ROUTERS} routers x {CLIENTS} clients for {took_s:.0f} s, one router killed",
+        [rate, quota],
+        f"{asking.away.total()} refused as away; failures {dict(failures() - told)}",
+    )
     record_property("limits", said)
-    assert [row.over for row in rows] == [0, 0], said
-    assert rows[0].admitted >= 0.97 * limit - RATE.rate.per_second * LOAN_S / 4, said
-    assert rows[1].admitted >= 0.95 * requests, said
+    assert (rate.over, quota.over) == (0, 0), said
+    assert rate.admitted >= 0.97 * rate.allows - RATE.per_second * LOAN_S / 4, said
+    assert quota.admitted >= 0.95 * requests, said
 
 
 @pytest.mark.timeout(120)
