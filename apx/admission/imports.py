@@ -16,8 +16,8 @@ import msgspec
 from apx.admission.bodies import has_one_reading
 from apx.admission.issue import holder_of
 from apx.admission.keys import FOREIGN_PREFIX, OURS, KeyRecord, KeyStore
-from apx.admission.terms import Terms
-from apx.catalog.model import Catalog
+from apx.admission.terms import NONE, Terms
+from apx.catalog.model import Catalog, Per, Rate
 from apx.clock import Clock
 from apx.errors import ApxError, Unsupported
 
@@ -40,6 +40,8 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     allowlist: tuple[str, ...] = ()
     metadata: dict[str, str] = {}
     expires_ms: int | None = None
+    rate: Rate | None = None
+    quotas: dict[Per, int] = {}
 
 
 class Imported(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,12 +52,16 @@ class Imported(msgspec.Struct, frozen=True, kw_only=True):
     """Keys that were there before."""
 
 
-async def import_keys(store: KeyStore, catalog: Catalog, lines: Iterable[bytes], clock: Clock) -> Imported:
+async def import_keys(
+    store: KeyStore, catalog: Catalog, lines: Iterable[bytes], clock: Clock, own: Terms = NONE
+) -> Imported:
     """Store keys by their hashes; those that are there already stay as they are, so that it can be repeated.
+
+    A line that names no limits of its key has those of `own`.
 
     Raises `Unsupported` with the number of each wrong line, and then nothing was stored; `Unavailable`.
     """
-    records = _read(lines, catalog, int(clock.time() * 1000))
+    records = _read(lines, catalog, int(clock.time() * 1000), own)
     found = [(record, await store.find(record.sha256)) for record in records]
     taken = [one.id for one, there in found if there is not None and there.org != one.org]
     if taken:
@@ -68,7 +74,7 @@ async def import_keys(store: KeyStore, catalog: Catalog, lines: Iterable[bytes],
     return Imported(added=new, known=len(records) - len(new))
 
 
-def _read(lines: Iterable[bytes], catalog: Catalog, now_ms: int) -> list[KeyRecord]:
+def _read(lines: Iterable[bytes], catalog: Catalog, now_ms: int, own: Terms) -> list[KeyRecord]:
     records: dict[str, KeyRecord] = {}
     wrong: list[str] = []
     for number, line in enumerate(lines, 1):
@@ -77,7 +83,7 @@ def _read(lines: Iterable[bytes], catalog: Catalog, now_ms: int) -> list[KeyReco
         if not line.strip():
             continue
         try:
-            record = _record(line, catalog, now_ms)
+            record = _record(line, catalog, now_ms, own)
             if record.sha256 in records:
                 raise Unsupported("sha256: it stands in an earlier line too")
             records[record.sha256] = record
@@ -90,19 +96,22 @@ def _read(lines: Iterable[bytes], catalog: Catalog, now_ms: int) -> list[KeyReco
     return list(records.values())
 
 
-def _record(raw: bytes, catalog: Catalog, now_ms: int) -> KeyRecord:
+def _record(raw: bytes, catalog: Catalog, now_ms: int, own: Terms) -> KeyRecord:
     line = _line(raw)
     if _SHA256.fullmatch(line.sha256.lower()) is None:
         raise Unsupported("sha256: it is not 64 hexadecimal digits")
     _check_prefix(line.prefix)
     holder = holder_of(catalog, line.org)
     plans = dict(holder.plans) if line.plans is None else _entitled(line.plans, holder.plans, line.org)
+    limits = line if line.rate is not None or line.quotas else own
     terms = Terms(
         scopes=line.scopes,
         allowlist=line.allowlist,
         metadata=line.metadata,
         expires_ms=line.expires_ms,
         note=line.note,
+        rate=limits.rate,
+        quotas=limits.quotas,
     ).checked(plans, now_ms)
     sha256 = line.sha256.lower()
     return KeyRecord(
@@ -118,6 +127,8 @@ def _record(raw: bytes, catalog: Catalog, now_ms: int) -> KeyRecord:
         allowlist=terms.allowlist,
         metadata=terms.metadata,
         prefix=line.prefix,
+        rate=terms.rate,
+        quotas=terms.quotas,
     )
 
 

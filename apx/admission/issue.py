@@ -1,4 +1,4 @@
-"""Give an org a key, or another one in place of the one it has: each is shown once, its record is stored."""
+"""Give an org a key, or another in place of the one it has, and change its limits: each key is shown once."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import msgspec
 
 from apx.admission.keys import ENVIRONMENT, KeyRecord, KeyStore, mint, sha256_of, shown_key
-from apx.admission.terms import NONE, Terms
-from apx.catalog.model import Catalog
+from apx.admission.terms import NONE, Terms, checked_limits
+from apx.catalog.model import Catalog, Per, Rate
 from apx.clock import Clock
 from apx.errors import Conflict, NotFound, Unsupported
 
@@ -90,9 +90,17 @@ async def rotate_key(
     if old.expires_ms is not None and old.expires_ms <= now_ms:
         raise Conflict(f"{key_id} has expired: create a new one")
     lives_ms = None if old.expires_ms is None else now_ms + old.expires_ms - old.created_ms
-    terms = Terms(scopes=old.scopes, allowlist=old.allowlist, metadata=old.metadata, note=old.note, expires_ms=lives_ms)
+    terms = Terms(
+        scopes=old.scopes,
+        allowlist=old.allowlist,
+        metadata=old.metadata,
+        note=old.note,
+        expires_ms=lives_ms,
+        rate=old.rate,
+        quotas=old.quotas,
+    )
     holder = Holder(org=old.org, region=old.region, plans=old.plans)
-    key, new = _new(holder, environment or old.environment or _SOMEWHERE, terms, now_ms)
+    key, new = _new(holder, environment or old.environment or _SOMEWHERE, terms, now_ms, family=old.counted_as)
     ends_ms = min(now_ms + int(grace_s * 1000), old.expires_ms or 2**63)
     ended = msgspec.structs.replace(old, replaced_by=new.id, expires_ms=ends_ms)
     if not await store.replace(old, ended, new):
@@ -100,7 +108,23 @@ async def rotate_key(
     return Rotated(key=key, new=new, old=ended)
 
 
-def _new(holder: Holder, environment: str, terms: Terms, now_ms: int) -> tuple[str, KeyRecord]:
+async def limit_key(store: KeyStore, key_id: str, rate: Rate | None, quotas: Mapping[Per, int]) -> KeyRecord:
+    """Give a key these limits of its own in place of those that it has; what it used stays used.
+
+    Raises `NotFound`, `Unsupported`, `Unavailable`, and `Conflict` for a key that was rotated.
+    """
+    checked, old = checked_limits(rate, quotas), await store.named(key_id)
+    if old is None:
+        raise NotFound(f"no key {key_id!r}; `apx key list` shows them")
+    if old.replaced_by:
+        raise Conflict(f"{key_id} was replaced by {old.replaced_by}: limit that one")
+    new = msgspec.structs.replace(old, rate=rate, quotas=checked)
+    if new != old and not await store.replace(old, new):
+        raise Conflict(f"{key_id} was changed by somebody else first; look again")
+    return new
+
+
+def _new(holder: Holder, environment: str, terms: Terms, now_ms: int, family: str = "") -> tuple[str, KeyRecord]:
     if ENVIRONMENT.fullmatch(environment) is None:
         raise Unsupported(f"environment {environment!r}: a key names one of 1 to 16 lower-case letters and digits")
     key = mint(environment, secrets.token_bytes)
@@ -117,5 +141,8 @@ def _new(holder: Holder, environment: str, terms: Terms, now_ms: int) -> tuple[s
         allowlist=terms.allowlist,
         metadata=terms.metadata,
         environment=environment,
+        rate=terms.rate,
+        quotas=terms.quotas,
+        family=family,
     )
     return key, record

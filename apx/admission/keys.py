@@ -18,6 +18,8 @@ from typing import Protocol
 
 import msgspec
 
+from apx.catalog.model import Per, Rate
+
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _SECRET_DIGITS, _CHECK_DIGITS, _SECRET_BYTES = 27, 6, 20
 ENVIRONMENT = re.compile(r"[a-z0-9]{1,16}")
@@ -56,6 +58,17 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The key that a rotation made of it; it works beside that one until `expires_ms`."""
     prefix: str = ""
     """What an imported key begins with; empty of a key of ours."""
+    rate: Rate | None = None
+    """Its own over all its products, beside those of its plans."""
+    quotas: dict[Per, int] = {}
+    """Hour, day or month → requests of all its products in each."""
+    family: str = ""
+    """The first of the keys that rotations made one after the other; empty of that one itself."""
+
+    @property
+    def counted_as(self) -> str:
+        """What its limits are counted under: a rotated key goes on where the one before it stood."""
+        return self.family or self.id
 
 
 class KeyStore(Protocol):
@@ -63,7 +76,7 @@ class KeyStore(Protocol):
 
     - `put`, `replace`, `revoke` and `declare` are durable when they return. Every process hears of the first three
       through `changes`.
-    - `replace` is atomic, and what was revoked or replaced meanwhile stays so. When it raises `Unavailable` it may or
+    - `replace` is atomic, and what was revoked or changed meanwhile stays so. When it raises `Unavailable` it may or
       may not have been done.
     - `find` of an unknown hash is None; a store that does not answer is `Unavailable`, never None.
     """
@@ -80,8 +93,8 @@ class KeyStore(Protocol):
         """Store a new key."""
         ...
 
-    async def replace(self, before: KeyRecord, after: KeyRecord, beside: KeyRecord) -> bool:
-        """Store `after`, of the same key, in place of `before`, and `beside`, a new one; False: it is no more so."""
+    async def replace(self, before: KeyRecord, after: KeyRecord, beside: KeyRecord | None = None) -> bool:
+        """Store `after`, of the same key, in place of `before`, and a new one `beside`; False: it is no more so."""
         ...
 
     async def revoke(self, key_id: str) -> KeyRecord | None:
@@ -117,9 +130,20 @@ def shown_key(record: KeyRecord) -> dict[str, object]:
         "scopes": record.scopes,
         "allowlist": record.allowlist,
         "metadata": record.metadata,
+        "rate": msgspec.to_builtins(record.rate),
+        "quotas": record.quotas,
+        "family": record.family,
         "replaced_by": record.replaced_by,
         "prefix": record.prefix or f"{OURS}{record.environment}",
     }
+
+
+def limits_text(record: KeyRecord) -> str:
+    """Return a key's own limits in short: `5 a second (burst 10), 1000 a day`; nothing of one without any."""
+    rate = [f"{record.rate.per_second:g} a second (burst {record.rate.burst})"] if record.rate is not None else []
+    return ", ".join(
+        rate + [f"{requests} a{'n' if per == 'hour' else ''} {per}" for per, requests in record.quotas.items()]
+    )
 
 
 def mint(environment: str, random_bytes: Callable[[int], bytes]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 
 import msgspec
 
@@ -16,8 +17,8 @@ from apx.limits.windows import Span, span_of
 _MOST_KEPT = 10_000
 _NO_END = float("inf")
 _ALL_KEYS = "all keys of the org"
-_TOTAL = "org.rate"
-"""The rate over all products."""
+_KEY, _TOTAL = "key", "org.rate"
+"""The rates over all products: a key's own, and its org's."""
 
 SpanOf = Callable[[Per], Span]
 Left = Callable[[str], float]
@@ -76,6 +77,7 @@ class Levels:
         ]
         levels = (
             *self._of_plan(key, plan_name, route, span_of_now),
+            *_of_key(key, span_of_now),
             *_of_org(key.org, terms, span_of_now),
             *(_of_budget(key.org, budget, span) for budget, span in budgets),
         )
@@ -93,20 +95,36 @@ class Levels:
         plan, product = self._plans[plan_name], self._product
         observed = plan.limits_mode == "observe"
         yield Level(
-            "plan", f"k:{product}:{key.id}", plan.rate, "The plan's rate of this key", "rate", observed=observed
+            "plan", f"k:{product}:{key.counted_as}", plan.rate, "The plan's rate of this key", "rate", observed=observed
         )
         if plan.org_rate is not None:
             said, bucket = f"The plan's rate of {_ALL_KEYS}", f"o:{product}:{key.org}:{plan_name}"
             yield Level("org", bucket, plan.org_rate, said, "rate", observed=observed)
         for quota in plan.quotas:
             span, of_key = span_of_now(quota.per), quota.of == "key"
-            whose = f"k:{key.id}" if of_key else f"o:{key.org}:{plan_name}"
+            whose = f"k:{key.counted_as}" if of_key else f"o:{key.org}:{plan_name}"
             said = f"The plan's quota '{quota.name}' of {'this key' if of_key else _ALL_KEYS} for the {quota.per}"
             bucket = f"q:{product}:{quota.name}:{whose}:{span.label}"
             yield Level(quota.name, bucket, span.of(quota.requests), said, "quota", observed=observed)
         if route.rate is not None:
-            bucket = f"r:{product}:{key.id}:{','.join(route.methods)}:{route.path}"
+            bucket = f"r:{product}:{key.counted_as}:{','.join(route.methods)}:{route.path}"
             yield Level("route", bucket, route.rate, "The route's rate of this key")
+
+
+def _of_key(key: KeyRecord, span_of_now: SpanOf) -> Iterator[Level]:
+    """Yield what a key has of its own, for all its products together."""
+    if key.rate is not None:
+        yield Level(_KEY, f"key:{key.counted_as}", _same(key.rate), "This key's own rate")
+    for per, requests in key.quotas.items():
+        span = span_of_now(per)
+        bucket = f"key:{key.counted_as}:{per}:{span.label}"
+        yield Level(f"{_KEY}.{per}", bucket, span.of(requests), f"This key's own quota for the {per}", "quota")
+
+
+@lru_cache(maxsize=_MOST_KEPT)
+def _same(rate: Rate) -> Rate:
+    """Return one object for all equal rates: a key and the one that it replaces share a bucket."""
+    return rate
 
 
 def _of_org(org: str, terms: OrgTerms, span_of_now: SpanOf) -> Iterator[Level]:
@@ -139,7 +157,9 @@ def _throttled(kept: _Kept, left: Left) -> tuple[Level, ...]:
         return kept.levels
     share, total = min(one.share for one in begun), min((one.share for one in begun if one.total), default=1.0)
     if (share, total) not in kept.slowed:
-        kept.slowed[share, total] = tuple(_slowed(one, total if one.name == _TOTAL else share) for one in kept.levels)
+        kept.slowed[share, total] = tuple(
+            _slowed(one, total if one.name in {_KEY, _TOTAL} else share) for one in kept.levels
+        )
     return kept.slowed[share, total]
 
 

@@ -1,21 +1,23 @@
-"""What a key is limited to beside its plans: methods, addresses, time. And what its owner writes on it."""
+"""What a key is limited to beside its plans: methods, addresses, time, requests. And what its owner writes on it."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 import msgspec
 
 from apx.admission.keys import KeyRecord
+from apx.catalog.model import MOST_BURST, MOST_PER_SECOND, MOST_REQUESTS, Per, Rate
 from apx.errors import Unsupported
 
 MOST_NETWORKS, MOST_METADATA, MOST_VALUE, MOST_NOTE = 64, 16, 256, 500
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _METADATA_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
+PERIODS: tuple[Per, ...] = ("hour", "day", "month")
 _LAST_MS = 253_402_300_799_000
 """The year 9999."""
 
@@ -28,6 +30,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     metadata: dict[str, str] = {}
     expires_ms: int | None = None
     note: str = ""
+    rate: Rate | None = None
+    quotas: dict[Per, int] = {}
 
     def checked(self, products: Collection[str], now_ms: int) -> Terms:
         """Return them in their one form. Raises `Unsupported` for the first that no key of these products can have."""
@@ -37,7 +41,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
             raise Unsupported(f"expires_ms: {self.expires_ms} is not in the future, or after the year 9999")
         _check_metadata(self.metadata)
         scopes = {product: _methods(product, methods, products) for product, methods in self.scopes.items()}
-        return msgspec.structs.replace(self, scopes=scopes, allowlist=checked_networks(self.allowlist))
+        networks, quotas = checked_networks(self.allowlist), checked_limits(self.rate, self.quotas)
+        return msgspec.structs.replace(self, scopes=scopes, allowlist=networks, quotas=quotas)
 
 
 NONE = Terms()
@@ -96,6 +101,28 @@ def checked_networks(given: tuple[str, ...]) -> tuple[str, ...]:
     if len(networks) < len(given):
         raise Unsupported("allowlist: an address with a zone means something else on each machine")
     return tuple(dict.fromkeys(map(str, networks)))
+
+
+def checked_limits(rate: Rate | None, quotas: Mapping[Per, int]) -> dict[Per, int]:
+    """Return a key's own quotas, the shortest first. Raises `Unsupported` for what is out of a plan's bounds too."""
+    if rate is not None:
+        if not 0 < rate.per_second <= MOST_PER_SECOND:  # nor is it, when it is not a number
+            raise Unsupported(f"rate.per_second: {rate.per_second} is not over 0 and at most {MOST_PER_SECOND}")
+        _check_count("rate.burst", rate.burst, MOST_BURST)
+    found = {per: quotas[per] for per in PERIODS if per in quotas}
+    within = [("rate.burst", rate.burst)] if rate is not None else []
+    for per, requests in found.items():
+        _check_count(f"quotas: {per}", requests, MOST_REQUESTS)
+        for name, shorter in within:
+            if requests < shorter:
+                raise Unsupported(f"quotas: {per}: {requests} is under {name} {shorter}, which could never be used")
+        within.append((f"that of the {per},", requests))
+    return found
+
+
+def _check_count(name: str, found: int, most: int) -> None:
+    if not 1 <= found <= most:
+        raise Unsupported(f"{name}: {found} is not from 1 to {most}")
 
 
 def _methods(product: str, methods: tuple[str, ...], products: Collection[str]) -> tuple[str, ...]:

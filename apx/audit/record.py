@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 
 import msgspec
 
-from apx.admission.keys import KeyRecord, KeyStore
+from apx.admission.keys import KeyRecord, KeyStore, limits_text
 from apx.admission.orgs import OrgState, OrgStore, OrgTerms, terms_text
 from apx.audit.entry import Change
 from apx.audit.store import AuditStore
@@ -108,15 +108,15 @@ class RecordedKeys(KeyStore):
     async def put(self, record: KeyRecord) -> None:
         """Record and store a key."""
         async with self._recorder.recorded(
-            "key-create", f"key {record.id}", org=record.org, after=_plans(record), why=record.note
+            "key-create", f"key {record.id}", org=record.org, after=_given(record), why=record.note
         ):
             await self._keys.put(record)
 
-    async def replace(self, before: KeyRecord, after: KeyRecord, beside: KeyRecord) -> bool:
-        """Record and store that a key is rotated."""
-        async with self._recorder.recorded(
-            "key-rotate", f"key {before.id}", org=before.org, before=before.id, after=beside.id
-        ):
+    async def replace(self, before: KeyRecord, after: KeyRecord, beside: KeyRecord | None = None) -> bool:
+        """Record and store that a key is rotated, or limited in another way."""
+        was, now = (limits_text(before), limits_text(after)) if beside is None else (before.id, beside.id)
+        action = "key-limit" if beside is None else "key-rotate"
+        async with self._recorder.recorded(action, f"key {before.id}", org=before.org, before=was, after=now):
             return await self._keys.replace(before, after, beside)
 
     async def declare(self, prefix: str) -> None:
@@ -129,12 +129,13 @@ class RecordedKeys(KeyStore):
         record = await self._keys.named(key_id)
         if record is None:
             return None
-        async with self._recorder.recorded("key-revoke", f"key {key_id}", org=record.org, before=_plans(record)):
+        async with self._recorder.recorded("key-revoke", f"key {key_id}", org=record.org, before=_given(record)):
             return await self._keys.revoke(key_id)
 
 
-def _plans(record: KeyRecord) -> str:
-    return ", ".join(f"{product}: {plan}" for product, plan in sorted(record.plans.items()))
+def _given(record: KeyRecord) -> str:
+    plans = ", ".join(f"{product}: {plan}" for product, plan in sorted(record.plans.items()))
+    return "; ".join(filter(None, (plans, limits_text(record))))
 
 
 class RecordedOrgs(OrgStore):

@@ -11,7 +11,7 @@ from apx.catalog.findings import Findings
 from apx.catalog.mistakes import Path, did_you_mean, show
 from apx.catalog.model import Budget, OrgQuota, OrgSpec, PlanSpec, Quota, Rate
 
-RESERVED_LEVELS = ("plan", "org")
+RESERVED_LEVELS = ("plan", "route", "key", "org")
 """What the rates are called where clients read of them."""
 _WIDTH = {"key": 0, "org": 1}
 _LENGTH = {"hour": 0, "day": 1, "month": 2}

@@ -31,6 +31,7 @@ _MOST_RETENTION_S = 30 * DAY_S
 MOST_KEPT_S = _MOST_DEADLINE_S + _MOST_RETENTION_S
 """No result is kept longer, whatever its product says."""
 MIB = 1_048_576
+MOST_PER_SECOND, MOST_BURST, MOST_REQUESTS = 1_000_000, 10_000_000, 1_000_000_000_000
 
 _END = r"$(?!\n)"
 """The end of the text in every dialect: Python's `$` alone would let a line break follow."""
@@ -190,9 +191,9 @@ class Backend(Spec, frozen=True, kw_only=True):
 class Rate(Spec, frozen=True, kw_only=True):
     """A token bucket: `burst` tokens at most, refilled at `per_second`."""
 
-    per_second: Annotated[float, Meta(gt=0, le=1_000_000)]
+    per_second: Annotated[float, Meta(gt=0, le=MOST_PER_SECOND)]
     """Requests a second that go on for ever."""
-    burst: Annotated[int, Meta(ge=1, le=10_000_000)]
+    burst: Annotated[int, Meta(ge=1, le=MOST_BURST)]
     """Requests at once after a pause."""
 
 
@@ -418,10 +419,10 @@ class Quota(Spec, frozen=True, kw_only=True):
     """How much may be asked in an hour, a day or a month, which begin in the org's time zone."""
 
     name: Name
-    """What clients read in the `RateLimit` fields; neither `plan` nor `org`, which are the rates."""
+    """What clients read in the `RateLimit` fields; none of `plan`, `route`, `key` and `org`, which are rates."""
     per: Per
     """How long it lasts; then it is whole again."""
-    requests: Annotated[int, Meta(ge=1, le=1_000_000_000_000)]
+    requests: Annotated[int, Meta(ge=1, le=MOST_REQUESTS)]
     """How many requests; one that costs more by its policy's decision counts as that many."""
     of: Literal["key", "org"] = "key"
     """Whose requests of one product count together: one key's, or those of all keys of one org."""
@@ -457,7 +458,7 @@ class OrgQuota(Spec, frozen=True, kw_only=True):
     """What clients read in the `RateLimit` fields, behind `org.`."""
     per: Per
     """How long it lasts; then it is whole again."""
-    requests: Annotated[int, Meta(ge=1, le=1_000_000_000_000)]
+    requests: Annotated[int, Meta(ge=1, le=MOST_REQUESTS)]
     """How many requests; one that costs more by its policy's decision counts as that many."""
 
 

@@ -1,11 +1,12 @@
-"""`apx key`: create, show, rotate, revoke and import; take back what leaked."""
+"""`apx key`: create, show, limit, rotate, revoke and import; take back what leaked."""
 
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,11 +16,12 @@ import typer
 
 from apx import bootstrap
 from apx.admission.imports import MOST_LINE_BYTES, Imported, import_keys
-from apx.admission.issue import Rotated, issue_key, rotate_key
-from apx.admission.keys import KeyRecord, shown_key
+from apx.admission.issue import Rotated, issue_key, limit_key, rotate_key
+from apx.admission.keys import KeyRecord, limits_text, shown_key
 from apx.admission.leaks import keys_in, revoke_leaked
-from apx.admission.terms import Terms
+from apx.admission.terms import PERIODS, Terms
 from apx.catalog.load import load_catalog
+from apx.catalog.model import Per, Rate
 from apx.cli.output import AsJson, moment, print_json, print_table
 from apx.errors import NotFound, Unsupported
 from apx.settings import Settings
@@ -29,7 +31,11 @@ app = typer.Typer(help="Give out, change and take back API keys.", no_args_is_he
 KeyId = Annotated[str, typer.Argument(help="The key's id: key_…")]
 Gitops = Annotated[Path, typer.Option("--gitops", envvar="APX_GITOPS")]
 Source = Annotated[str, typer.Argument(metavar="FILE|-", help="A file, or - for standard input.")]
+PerSecond = Annotated[float | None, typer.Option("--rate", help="Of its own over all products: requests a second.")]
+Burst = Annotated[int | None, typer.Option(help="With --rate: how many at once; by default those of a second.")]
+Quotas = Annotated[list[str] | None, typer.Option("--quota", help="hour=N, day=N or month=N requests.")]
 _PERIOD = re.compile(r"([0-9]{1,9})([smhd])")
+_COUNT = re.compile("[0-9]{1,15}")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _PIECE = 1 << 20
 
@@ -43,6 +49,9 @@ def create(  # noqa: PLR0917 -- typer's options have names
     scope: Annotated[list[str] | None, typer.Option(help="PRODUCT or PRODUCT=GET,POST: nothing else, then.")] = None,
     allow: Annotated[list[str] | None, typer.Option(help="Network that it may be used from: 203.0.113.0/24.")] = None,
     metadata: Annotated[list[str] | None, typer.Option(help="NAME=VALUE, for yourself.")] = None,
+    rate: PerSecond = None,
+    burst: Burst = None,
+    quota: Quotas = None,
     gitops: Gitops = Path("gitops"),
     as_json: AsJson = False,
 ) -> None:
@@ -52,6 +61,8 @@ def create(  # noqa: PLR0917 -- typer's options have names
         allowlist=tuple(allow or ()),
         metadata={name: value for name, _, value in (one.partition("=") for one in metadata or ())},
         expires_ms=_moment_ms(expires) if expires else None,
+        rate=_rate(rate, burst),
+        quotas=_quotas(quota or ()),
     )
     key, record = asyncio.run(_create(gitops, org, environment, note, terms))
     if as_json:
@@ -68,8 +79,10 @@ def list_keys(
     records = asyncio.run(_list(org))
     if as_json:
         return print_json([shown_key(record) for record in records])
-    rows = [(r.id, r.org, ",".join(sorted(r.plans)), moment(r.created_ms / 1000), r.note) for r in records]
-    return print_table(["KEY", "ORG", "PRODUCTS", "CREATED", "NOTE"], rows)
+    rows = [
+        (r.id, r.org, ",".join(sorted(r.plans)), moment(r.created_ms / 1000), limits_text(r), r.note) for r in records
+    ]
+    return print_table(["KEY", "ORG", "PRODUCTS", "CREATED", "LIMITS", "NOTE"], rows)
 
 
 @app.command()
@@ -82,6 +95,17 @@ def show(key_id: KeyId, as_json: AsJson = False) -> None:
     moments = {name: moment(at / 1000) for name, at in shown.items() if name.endswith("_ms") and isinstance(at, int)}
     rows = [(name.removesuffix("_ms"), moments.get(name, value)) for name, value in shown.items() if value]
     return print_table(["FIELD", "VALUE"], rows)
+
+
+@app.command()
+def limit(
+    key_id: KeyId, rate: PerSecond = None, burst: Burst = None, quota: Quotas = None, as_json: AsJson = False
+) -> None:
+    """Give a key these limits of its own in place of those it has: none, without options. What it used stays used."""
+    record = asyncio.run(_limit(key_id, _rate(rate, burst), _quotas(quota or ())))
+    if as_json:
+        return print_json(shown_key(record))
+    return print(f"{record.id} of {record.org}: {limits_text(record) or 'no limits of its own'}")
 
 
 @app.command()
@@ -111,9 +135,20 @@ def revoke(key_id: KeyId, as_json: AsJson = False) -> None:
 
 
 @app.command("import")
-def import_hashed(source: Source, gitops: Gitops = Path("gitops"), as_json: AsJson = False) -> None:
-    """Take over hashed keys of another system: JSON lines of sha256, org, prefix, and what else docs/keys.md names."""
-    imported = asyncio.run(_import(gitops, source))
+def import_hashed(  # noqa: PLR0917 -- typer's options have names
+    source: Source,
+    rate: PerSecond = None,
+    burst: Burst = None,
+    quota: Quotas = None,
+    gitops: Gitops = Path("gitops"),
+    as_json: AsJson = False,
+) -> None:
+    """Take over hashed keys of another system: JSON lines of sha256, org, prefix, and what else docs/keys.md names.
+
+    The limits given here are those of lines that name none.
+    """
+    own = Terms(rate=_rate(rate, burst), quotas=_quotas(quota or ()))
+    imported = asyncio.run(_import(gitops, source, own))
     if as_json:
         return print_json({"added": [record.id for record in imported.added], "known": imported.known})
     for record in imported.added:
@@ -155,17 +190,22 @@ async def _rotate(key_id: str, grace_s: float, environment: str) -> Rotated:
         return await rotate_key(keys, key_id, clock=bootstrap.CLOCK, grace_s=grace_s, environment=environment)
 
 
+async def _limit(key_id: str, rate: Rate | None, quotas: dict[Per, int]) -> KeyRecord:
+    async with bootstrap.backends(Settings.load()) as backends:
+        return await limit_key(backends.by(bootstrap.person()).keys, key_id, rate, quotas)
+
+
 async def _revoke(key_id: str) -> KeyRecord:
     async with bootstrap.backends(Settings.load()) as backends:
         return _found(await backends.by(bootstrap.person()).keys.revoke(key_id), key_id)
 
 
-async def _import(gitops: Path, source: str) -> Imported:
+async def _import(gitops: Path, source: str, own: Terms) -> Imported:
     catalog = load_catalog(gitops)
     with _opened(source) as text:
         lines = iter(lambda: text.readline(MOST_LINE_BYTES + 1), b"")
         async with bootstrap.backends(Settings.load()) as backends:
-            return await import_keys(backends.by(bootstrap.person()).keys, catalog, lines, bootstrap.CLOCK)
+            return await import_keys(backends.by(bootstrap.person()).keys, catalog, lines, bootstrap.CLOCK, own)
 
 
 async def _leaked(source: str, tell: Callable[[str], None]) -> list[KeyRecord]:
@@ -192,6 +232,27 @@ def _opened(source: str) -> Iterator[BinaryIO]:
         return
     with Path(source).open("rb") as file:
         yield file
+
+
+def _rate(per_second: float | None, burst: int | None) -> Rate | None:
+    if per_second is None:
+        if burst is not None:
+            raise Unsupported("--burst: it says how many at once of a --rate")
+        return None
+    if not math.isfinite(per_second):
+        raise Unsupported(f"--rate: {per_second} is no number of requests a second")
+    return Rate(per_second=per_second, burst=max(1, math.ceil(per_second)) if burst is None else burst)
+
+
+def _quotas(texts: Iterable[str]) -> dict[Per, int]:
+    quotas: dict[Per, int] = {}
+    for text in texts:
+        name, _, requests = text.partition("=")
+        per = next((one for one in PERIODS if one == name), None)
+        if per is None or per in quotas or not _COUNT.fullmatch(requests):
+            raise Unsupported(f"--quota {text[:40]!r}: each of hour=N, day=N and month=N once, as in day=1000")
+        quotas[per] = int(requests)
+    return quotas
 
 
 def _words(text: str) -> tuple[str, ...]:

@@ -302,7 +302,7 @@ class Limiter:
                 left = loan.wanted - cost
                 loan.wanted = left if left > _ROUNDING else 0.0
         if late:
-            self._gone("timeout")
+            self._gone("timeout", self._clock.monotonic())
         return self._clock.monotonic() >= self._away_until
 
     def _flying(self, charges: Sequence[_Charge]) -> set[asyncio.Task[None]]:
@@ -337,7 +337,7 @@ class Limiter:
             # If it was not told, the store still has it all down as lent, and would say so to the next question.
             loan.used += told + loan.held
             loan.held = 0.0
-            self._gone("unavailable")
+            self._gone("unavailable", sent)
         else:
             self._granted(loan, grant, sent, cost)
             if self._loans.get(bucket) is loan:
@@ -352,9 +352,10 @@ class Limiter:
         if cost and loan.held < cost:
             loan.short_at = self._clock.monotonic()
 
-    def _gone(self, cause: str) -> None:
+    def _gone(self, cause: str, since: float) -> None:
+        """Leave the store alone for a while from when it did not answer: a question that was lost has waited enough."""
         metrics.LIMIT_STORE_FAILURES.inc(cause)
-        self._away_until = self._clock.monotonic() + AWAY_S
+        self._away_until = since + AWAY_S
 
     def _without_store(self, charges: Sequence[_Charge], when_away: WhenAway) -> Answer:
         """Decide alone: refuse, or let a part of each limit through."""

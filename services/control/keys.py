@@ -10,13 +10,14 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, Field
 
-from apx.admission.issue import GRACE_S, MOST_GRACE_S, Holder, give_key, rotate_key
+from apx.admission.issue import GRACE_S, MOST_GRACE_S, Holder, give_key, limit_key, rotate_key
 from apx.admission.keys import ENVIRONMENT, shown_key
 from apx.admission.operators import Operator
 from apx.admission.orgs import NO_TERMS
 from apx.admission.terms import Terms
 from apx.audit.record import By
 from apx.bootstrap import Backends
+from apx.catalog.model import MOST_BURST, MOST_PER_SECOND, MOST_REQUESTS, Per, Rate
 from apx.clock import Clock
 from apx.errors import NotFound, Unsupported
 from apx.release.load import Loader
@@ -27,7 +28,27 @@ Environment = Annotated[str, Field(pattern=f"^{ENVIRONMENT.pattern}$")]
 KeyId = Annotated[str, Field(max_length=80)]
 
 
-class Wish(BaseModel, extra="forbid"):
+class RateWish(BaseModel, extra="forbid"):
+    """A token bucket."""
+
+    per_second: float = Field(gt=0, le=MOST_PER_SECOND, description="Requests a second that go on for ever.")
+    burst: int = Field(ge=1, le=MOST_BURST, description="Requests at once after a pause.")
+
+
+class Limits(BaseModel, extra="forbid"):
+    """A key's own limits, over all its products together."""
+
+    rate: RateWish | None = None
+    quotas: dict[Per, Annotated[int, Field(ge=1, le=MOST_REQUESTS)]] = Field(
+        default={}, description="Requests in each hour, day or month."
+    )
+
+    def own_rate(self) -> Rate | None:
+        """Return the rate as keys have it."""
+        return None if self.rate is None else Rate(per_second=self.rate.per_second, burst=self.rate.burst)
+
+
+class Wish(Limits, extra="forbid"):
     """A key: whose, for what, and on which terms."""
 
     org: Name
@@ -90,6 +111,11 @@ def keys(backends: Backends, loader: Loader, access: Access, clock: Clock) -> AP
         response.headers.update({**_NO_STORE, "location": f"/api/v1/keys/{rotated.new.id}"})
         return rotated.shown()
 
+    @router.put("/keys/{key_id}/limits")
+    async def limit(key_id: KeyId, limits: Limits, by: By = admin) -> dict[str, Any]:
+        """Give a key these limits of its own in place of those it has; every router has them within a second."""
+        return shown_key(await limit_key(backends.by(by).keys, key_id, limits.own_rate(), limits.quotas))
+
     @router.delete("/keys/{key_id}", status_code=204)
     async def revoke(key_id: KeyId, by: By = admin) -> Response:
         """Revoke a key; every router refuses it within a second, and ends what it has open."""
@@ -119,6 +145,8 @@ def _terms(wish: Wish) -> Terms:
         metadata=wish.metadata,
         expires_ms=wish.expires_ms,
         note=wish.note,
+        rate=wish.own_rate(),
+        quotas=wish.quotas,
     )
 
 

@@ -15,6 +15,7 @@ from apx.admission.keys import KeyRecord, KeyStore, sha256_of
 from apx.backends.gcp.keys import FirestoreKeys
 from apx.backends.memory.keys import MemoryKeys
 from apx.backends.valkey.keys import ValkeyKeys
+from apx.catalog.model import Rate
 from apx.errors import Unavailable
 from tests.contract.conftest import Server, connected, firestore_client
 
@@ -55,6 +56,9 @@ LIMITED = msgspec.structs.replace(
     environment="live",
     replaced_by="key_9",
     prefix="sk_",
+    rate=Rate(per_second=0.5, burst=10),
+    quotas={"day": 1000, "month": 10**12},
+    family="key_0",
 )
 
 
@@ -99,10 +103,23 @@ async def test_a_replaced_key_stands_beside_the_new_one(store: KeyStore) -> None
     assert await store.list_keys() == [ENDED, record(2)]
 
 
+async def test_a_key_is_changed_alone(store: KeyStore) -> None:
+    await store.put(record())
+    await store.put(record(2))
+    feed = store.changes()
+    await heard(feed)
+    assert await store.replace(record(), LIMITED)
+    assert await heard(feed) == LIMITED.sha256
+    assert await store.list_keys() == [LIMITED, record(2)]
+    assert not await store.replace(record(), ENDED)
+    await close(feed)
+
+
 async def test_a_revoked_key_is_not_brought_back_by_replacing_it(store: KeyStore) -> None:
     await store.put(record())
     await store.revoke("key_1")
     assert not await store.replace(record(), ENDED, record(2))
+    assert not await store.replace(record(), LIMITED)
     assert await store.list_keys() == []
 
 

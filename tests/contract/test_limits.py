@@ -7,6 +7,7 @@ import random
 import signal
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import pytest
 
@@ -255,6 +256,21 @@ async def test_a_store_that_hangs_is_unavailable(own_server: Server) -> None:
                 await limits.exchange("a", [want(1)], TTL_S)
         finally:
             own_server.signal(signal.SIGCONT)
+        await limits.aclose()
+
+
+async def test_a_full_store_forgets_no_loan_that_is_over(own_server: Server) -> None:
+    async with connected(own_server) as client:
+        limits, day = ValkeyLimits(client), window()
+        await one(limits, "killed", want(6, rate=day), ttl_s=0.05)
+        await client.config_set("maxmemory", "1")
+        await asyncio.sleep(0.1)
+        with pytest.raises(Unavailable, match="maxmemory"):
+            await one(limits, "a", want(1, bucket="c", rate=day))
+        with suppress(Unavailable):
+            await one(limits, "a", want(1, rate=day))
+        await client.config_set("maxmemory", "0")
+        assert (await limits.exchange("b", [want(10, rate=day)], TTL_S))[0].held <= 4
         await limits.aclose()
 
 

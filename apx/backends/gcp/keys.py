@@ -62,16 +62,18 @@ class FirestoreKeys:
             batch.set(self._keys.document(record.sha256), _fields(record))
             await batch.commit(**bounded())
 
-    async def replace(self, before: KeyRecord, after: KeyRecord, beside: KeyRecord) -> bool:
-        """Store `after` in place of `before`, and `beside`, a new one; False: it is no more so."""
+    async def replace(self, before: KeyRecord, after: KeyRecord, beside: KeyRecord | None = None) -> bool:
+        """Store `after` in place of `before`, and a new one `beside`; False: it is no more so."""
         with unavailable("replacing a key"):
             found = await self._keys.document(before.sha256).get(**bounded())
             if not found.exists or _record(found) != before:
                 return False
-            batch = self._telling(after.sha256, beside.sha256)
+            new = () if beside is None else (beside,)
+            batch = self._telling(*(record.sha256 for record in (after, *new)))
             unchanged = self._client.write_option(last_update_time=found.update_time)
             batch.update(found.reference, _fields(after), option=unchanged)
-            batch.set(self._keys.document(beside.sha256), _fields(beside))
+            for record in new:
+                batch.set(self._keys.document(record.sha256), _fields(record))
             try:
                 await batch.commit(**once())
             except (Aborted, FailedPrecondition, NotFound):

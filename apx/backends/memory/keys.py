@@ -31,12 +31,13 @@ class MemoryKeys(KeyStore):
         self._records[record.sha256] = record
         self._tell(record.sha256)
 
-    async def replace(self, before: KeyRecord, after: KeyRecord, beside: KeyRecord) -> bool:
-        """Store `after` in place of `before`, and `beside`, a new one; False: it is no more so."""
+    async def replace(self, before: KeyRecord, after: KeyRecord, beside: KeyRecord | None = None) -> bool:
+        """Store `after` in place of `before`, and a new one `beside`; False: it is no more so."""
         if self._records.get(before.sha256) != before:
             return False
         for record in (after, beside):
-            await self.put(record)
+            if record is not None:
+                await self.put(record)
         return True
 
     async def revoke(self, key_id: str) -> KeyRecord | None:

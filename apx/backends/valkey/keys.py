@@ -48,8 +48,8 @@ class ValkeyKeys:
                 await step.execute()
             await self._log.settle()
 
-    async def replace(self, before: KeyRecord, after: KeyRecord, beside: KeyRecord) -> bool:
-        """Store `after` in place of `before`, and `beside`, a new one; False: it is no more so."""
+    async def replace(self, before: KeyRecord, after: KeyRecord, beside: KeyRecord | None = None) -> bool:
+        """Store `after` in place of `before`, and a new one `beside`; False: it is no more so."""
         with unavailable("replacing a key"):
             async with self._client.pipeline(transaction=True) as step:
                 await step.watch(_name(before.sha256))
@@ -58,7 +58,8 @@ class ValkeyKeys:
                     return False
                 step.multi()  # type: ignore[no-untyped-call]
                 _set(step, after)
-                _set(step, beside)
+                if beside is not None:
+                    _set(step, beside)
                 try:
                     await step.execute()
                 except WatchError:

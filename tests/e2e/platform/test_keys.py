@@ -84,6 +84,24 @@ class Waiting(threading.Thread):
         self.ended = time.monotonic()
 
 
+def test_a_key_has_limits_of_its_own_and_a_rotation_gives_it_no_new_day(
+    platform: Platform, control: httpx.Client
+) -> None:
+    old = made(control, rate={"per_second": 0.001, "burst": 3}, quotas={"day": 4})
+    assert [asked(platform, old["key"]).status_code for _ in range(4)] == [202, 202, 202, 429]
+    refused = asked(platform, old["key"])
+    assert refused.headers["ratelimit"].startswith('"key";r=0')
+    assert refused.json()["detail"] == "This key's own rate is used up."
+
+    new = control.post(f"/keys/{old['id']}/rotate", json={}).json()
+    assert eventually(lambda: asked(platform, new["key"]).status_code == 429)
+    assert control.put(f"/keys/{new['id']}/limits", json={"quotas": {"day": 4}}).status_code == 200
+    assert eventually(lambda: asked(platform, new["key"]).status_code == 202, within_s=3)
+    refused = asked(platform, new["key"])
+    assert (refused.status_code, refused.json()["code"]) == (429, "quota-exceeded")
+    assert refused.headers["ratelimit"].startswith('"key.day";r=0')
+
+
 def test_a_key_is_given_rotated_and_taken_back(platform: Platform, control: httpx.Client) -> None:
     old = made(control)
     assert asked(platform, old["key"]).status_code == 202

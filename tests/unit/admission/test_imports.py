@@ -8,7 +8,7 @@ import pytest
 from apx.admission.imports import MOST_LINE_BYTES, Imported, import_keys
 from apx.admission.keys import sha256_of
 from apx.backends.memory.keys import MemoryKeys
-from apx.catalog.model import Catalog, Org, OrgSpec
+from apx.catalog.model import Catalog, Org, OrgSpec, Rate
 from apx.clock import ManualClock
 from apx.errors import Unsupported
 
@@ -38,6 +38,13 @@ async def test_a_key_of_another_system_is_found_by_its_hash() -> None:
     assert found is not None
     assert (found.org, found.region, found.plans, found.note) == ("acme", "eu", {"files": "gold"}, "from Kong")
     assert await store.prefixes() == {"sk_live_"}
+
+
+async def test_it_has_limits_of_its_own() -> None:
+    store = MemoryKeys()
+    (record,) = (await imported(store, line(rate={"per_second": 5, "burst": 10}, quotas={"day": 1000}))).added
+    assert await store.find(sha256_of(FOREIGN)) == record
+    assert (record.rate, record.quotas) == (Rate(per_second=5, burst=10), {"day": 1000})
 
 
 async def test_without_plans_it_has_the_orgs_entitlements() -> None:
@@ -72,6 +79,9 @@ WRONG: dict[str, tuple[bytes, str]] = {
     "an unknown org": (line(org="nobody"), "no org 'nobody'"),
     "a plan that is not the org's": (line(plans={"orders": "gold"}), "not entitled to 'orders' under 'gold'"),
     "terms that no key can have": (line(allowlist=["x"]), "allowlist"),
+    "a rate that is none": (line(rate={"per_second": 0, "burst": 1}), "rate.per_second"),
+    "a quota of a week": (line(quotas={"week": 9}), "'week'"),
+    "a quota under the burst": (line(rate={"per_second": 5, "burst": 10}, quotas={"day": 9}), "9 is under rate.burst"),
     "no prefix": (line(prefix=""), "prefix"),
     "a prefix for everything": (line(prefix="s"), "prefix"),
     "a prefix with blanks": (line(prefix="sk live"), "prefix"),

@@ -63,6 +63,38 @@ def test_every_level_has_its_own_bucket(levels: Levels) -> None:
     ]
 
 
+def test_what_a_key_has_of_its_own_stands_between_its_plans_and_its_orgs(levels: Levels) -> None:
+    limited = key(rate=Rate(per_second=1, burst=2), quotas={"hour": 5, "day": 9})
+    assert [(level.name, level.bucket, level.rate.burst, level.kind) for level in of(levels, key=limited)[4:8]] == [
+        ("key", "key:k1", 2, "rate"),
+        ("key.hour", "key:k1:hour:2023-11-15T12:00Z", 5, "quota"),
+        ("key.day", "key:k1:day:2023-11-15", 9, "quota"),
+        ("org.rate", "t:acme", 20, "rate"),
+    ]
+
+
+def test_a_key_has_its_own_limits_once_for_all_products() -> None:
+    limited = key(rate=RATE, quotas={"day": 9}, plans={"orders": "all", "files": "all"})
+    found = [of(Levels(product, {"all": ALL}), key=limited) for product in ("orders", "files")]
+    own, others = ([level for level in one if level.name.startswith("key")] for one in found)
+    assert len(own) == 2
+    assert own == others
+
+
+def test_a_rotated_key_goes_on_in_the_buckets_of_the_first_one(levels: Levels) -> None:
+    slow = Route(path="/", rate=RATE)
+    first = of(levels, key=key(rate=Rate(per_second=1, burst=2), quotas={"day": 9}), route=slow)
+    again = key(id="k3", family="k1", rate=Rate(per_second=1, burst=2), quotas={"day": 9})
+    assert of(levels, key=again, route=slow) == first
+    assert all(one.rate is other.rate for one, other in zip(of(levels, key=again, route=slow), first, strict=True))
+
+
+def test_a_plan_that_is_observed_lets_a_keys_own_limits_hold() -> None:
+    watched = PlanSpec(title="Watched", rate=RATE, limits_mode="observe")
+    found = of(Levels("orders", {"all": watched}), key=key(rate=RATE), terms=NO_TERMS)
+    assert [(level.name, level.observed) for level in found] == [("plan", True), ("key", False)]
+
+
 def test_they_are_worked_out_once_in_a_window(levels: Levels) -> None:
     assert of(levels) is of(levels, now_s=NOON + 3599)
     assert of(levels)[5].bucket != of(levels, now_s=NOON + 3600)[5].bucket
@@ -105,6 +137,19 @@ def test_the_smallest_share_of_the_budgets_that_throttle_holds(levels: Levels) -
     assert rates(a=2.5e6) == [5, 5, 5]
     assert rates(b=0) == [1, 1, 10]
     assert rates(a=0, b=0) == [1, 1, 5]
+
+
+def test_a_keys_own_rate_is_throttled_as_the_rate_over_all_products_is(levels: Levels) -> None:
+    marks = (Mark(percent=50, does="throttle"), Mark(percent=100, does="stop"))
+    terms = OrgTerms(budgets=(Budget(name="a", usd=5, per="day", marks=marks, products=("orders",)),))
+    limited = key(rate=RATE)
+
+    def own(terms: OrgTerms) -> list[float]:
+        found = of(levels, key=limited, terms=terms, left=lambda _: 0.0)
+        return [level.rate.per_second for level in found if level.name == "key"]
+
+    assert own(terms) == [10]  # other products' requests are not slowed by it
+    assert own(OrgTerms(budgets=(Budget(name="a", usd=5, per="day", marks=marks),))) == [5]
 
 
 def test_memory_is_bounded(levels: Levels, monkeypatch: pytest.MonkeyPatch) -> None:

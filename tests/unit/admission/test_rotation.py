@@ -6,15 +6,24 @@ from typing import Any
 import pytest
 
 from apx.admission.identity import Identity
-from apx.admission.issue import GRACE_S, MOST_GRACE_S, Holder, give_key, rotate_key
+from apx.admission.issue import GRACE_S, MOST_GRACE_S, Holder, give_key, limit_key, rotate_key
 from apx.admission.keys import KeyRecord, sha256_of
 from apx.admission.terms import Terms
 from apx.backends.memory.keys import MemoryKeys
+from apx.catalog.model import Rate
 from apx.clock import ManualClock
 from apx.errors import Conflict, NotFound, Unsupported
 
 HOLDER = Holder(org="acme", region="eu", plans={"orders": "free"})
-TERMS = Terms(scopes={"orders": ("GET",)}, allowlist=("203.0.113.0/24",), metadata={"team": "a"}, note="n")
+RATE = Rate(per_second=5, burst=10)
+TERMS = Terms(
+    scopes={"orders": ("GET",)},
+    allowlist=("203.0.113.0/24",),
+    metadata={"team": "a"},
+    note="n",
+    rate=RATE,
+    quotas={"day": 1000},
+)
 
 
 class Ring:
@@ -55,9 +64,42 @@ async def test_the_new_key_has_the_terms_of_the_old_one(ring: Ring) -> None:
     rotated = await ring.rotate(record.id)
     assert rotated.key != old
     assert rotated.key.startswith("apx_live_")
-    for name in ("org", "region", "plans", "scopes", "allowlist", "metadata", "note", "expires_ms", "environment"):
+    kept = ("org", "region", "plans", "scopes", "allowlist", "metadata", "note", "expires_ms", "environment")
+    for name in (*kept, "rate", "quotas", "counted_as"):
         assert getattr(rotated.new, name) == getattr(record, name), name
     assert rotated.new.sha256 == sha256_of(rotated.key)
+
+
+async def test_all_keys_that_rotations_made_of_one_are_counted_as_that_one(ring: Ring) -> None:
+    _, first = await ring.give()
+    second = (await ring.rotate(first.id)).new
+    third = (await ring.rotate(second.id)).new
+    assert [one.counted_as for one in (first, second, third)] == [first.id] * 3
+
+
+async def test_limits_are_given_in_place_of_those_that_a_key_had(ring: Ring) -> None:
+    _, record = await ring.give()
+    limited = await limit_key(ring.store, record.id, None, {"month": 9, "hour": 9})
+    assert await ring.store.named(record.id) == limited
+    assert (limited.rate, list(limited.quotas)) == (None, ["hour", "month"])
+    assert (await limit_key(ring.store, record.id, RATE, {"day": 1000})) == record
+    assert (await limit_key(ring.store, record.id, RATE, {"day": 1000})) == record
+
+
+async def test_limits_that_no_key_can_have_change_nothing(ring: Ring) -> None:
+    _, record = await ring.give()
+    with pytest.raises(Unsupported, match="quotas: day: 9 is under"):
+        await limit_key(ring.store, record.id, RATE, {"day": 9})
+    with pytest.raises(NotFound, match="key_9"):
+        await limit_key(ring.store, "key_9", RATE, {})
+    assert await ring.store.list_keys() == [record]
+
+
+async def test_a_key_that_was_replaced_is_not_limited(ring: Ring) -> None:
+    _, record = await ring.give()
+    new = (await ring.rotate(record.id)).new
+    with pytest.raises(Conflict, match=new.id):
+        await limit_key(ring.store, record.id, RATE, {})
 
 
 async def test_the_old_key_says_what_replaced_it_and_when_it_ends(ring: Ring) -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from apx.admission.keys import KeyRecord
 from apx.admission.terms import MOST_METADATA, MOST_NETWORKS, Terms, may_call, may_cancel, may_come_from, may_read
+from apx.catalog.model import Rate
 from apx.errors import Unsupported
 
 PLANS = {"orders": "free", "files": "free"}
@@ -81,6 +82,7 @@ def test_terms_have_one_form() -> None:
     checked = given_terms.checked(PLANS, NOW_MS)
     assert checked.scopes == {"orders": ("GET",)}
     assert checked.allowlist == ("203.0.113.7/32", "2001:db8::/32")
+    assert list(Terms(quotas={"month": 9, "hour": 9}).checked(PLANS, NOW_MS).quotas) == ["hour", "month"]
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
@@ -99,6 +101,18 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a long note": ({"note": "x" * 501}, "note"),
     "two lines": ({"note": "a\nb"}, "note"),
     "an end that is past": ({"expires_ms": NOW_MS}, "not in the future"),
+    "no rate": ({"rate": Rate(per_second=0, burst=1)}, "rate.per_second: 0 is not over 0 and at most 1000000"),
+    "a rate that is no number": ({"rate": Rate(per_second=float("nan"), burst=1)}, "rate.per_second: nan"),
+    "too high a rate": ({"rate": Rate(per_second=1e6 + 1, burst=1)}, "rate.per_second: 1000001.0"),
+    "no burst": ({"rate": Rate(per_second=1, burst=0)}, "rate.burst: 0 is not from 1"),
+    "too high a burst": ({"rate": Rate(per_second=1, burst=2**63)}, "rate.burst: 9223372036854775808"),
+    "an empty quota": ({"quotas": {"day": 0}}, "quotas: day: 0 is not from 1 to 1000000000000"),
+    "too high a quota": ({"quotas": {"day": 10**12 + 1}}, "quotas: day: 1000000000001"),
+    "a quota under the burst": (
+        {"rate": Rate(per_second=1, burst=9), "quotas": {"hour": 8}},
+        "quotas: hour: 8 is under rate.burst 9, which could never be used",
+    ),
+    "a month under its day": ({"quotas": {"month": 5, "day": 6}}, "quotas: month: 5 is under that of the day, 6"),
     "an end beyond time": ({"expires_ms": 2**60}, "9999"),
 }
 
@@ -117,3 +131,4 @@ def test_a_record_of_before_there_were_terms_has_none() -> None:
     read = msgspec.msgpack.decode(old, type=KeyRecord)
     assert may_call(read, "orders", "POST")
     assert may_come_from(read, "")
+    assert (read.rate, read.quotas, read.counted_as) == (None, {}, "k")

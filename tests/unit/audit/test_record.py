@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from apx.admission.issue import limit_key
 from apx.admission.keys import KeyRecord
 from apx.admission.orgs import OrgState, OrgTerms, apply_terms, resume, suspend
 from apx.audit.entry import Change, Entry
@@ -12,6 +13,7 @@ from apx.audit.store import Mirrored
 from apx.backends.memory.audit import MemoryAudit
 from apx.backends.memory.keys import MemoryKeys
 from apx.backends.memory.orgs import MemoryOrgs
+from apx.catalog.model import Rate
 from apx.clock import ManualClock
 from apx.errors import Conflict, NotFound, Unavailable
 
@@ -43,6 +45,19 @@ async def test_a_key_is_recorded_by_its_id_and_not_by_its_hash() -> None:
     assert (created.actor, created.source, created.after, created.why) == ("ann", "10.0.0.1", "orders: free", "for ci")
     assert (revoked.action, revoked.before) == ("key-revoke", "orders: free")
     assert KEY.sha256 not in repr((created, revoked))
+
+
+async def test_a_key_that_is_limited_is_recorded_with_both_limits() -> None:
+    log, keys = MemoryAudit(), MemoryKeys()
+    await keys.put(KEY)
+    await limit_key(
+        RecordedKeys(keys, Recorder(log, BY)), "key_1", Rate(per_second=5, burst=10), {"day": 99, "hour": 20}
+    )
+    await RecordedKeys(keys, Recorder(log, BY)).revoke("key_1")
+    limited, revoked = await log.read()
+    assert revoked.before == "orders: free; 5 a second (burst 10), 20 an hour, 99 a day"
+    assert (limited.action, limited.subject, limited.org) == ("key-limit", "key key_1", "acme")
+    assert (limited.before, limited.after) == ("", "5 a second (burst 10), 20 an hour, 99 a day")
 
 
 async def test_revoking_what_is_not_there_is_no_change() -> None:

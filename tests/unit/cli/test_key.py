@@ -38,6 +38,35 @@ def test_a_key_is_made_on_terms(run: Run) -> None:
     assert made["prefix"] == "apx_live"
 
 
+def test_a_key_has_limits_of_its_own(run: Run) -> None:
+    made = created(run, "--rate", "5", "--burst", "10", "--quota", "month=20000", "--quota", "day=1000")
+    assert (made["rate"], made["quotas"]) == ({"per_second": 5.0, "burst": 10}, {"day": 1000, "month": 20_000})
+    assert "\t5 a second (burst 10), 1000 a day, 20000 a month\t" in run("key", "list").out
+    assert run("key", "limit", made["id"], "--rate", "0.5").out == f"{made['id']} of acme: 0.5 a second (burst 1)\n"
+    assert run("key", "show", made["id"], "--json").json["quotas"] == {}
+    assert run("key", "limit", made["id"]).out == f"{made['id']} of acme: no limits of its own\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--burst", "10"), "--burst"),
+        (("--rate", "nan"), "--rate"),
+        (("--rate", "0"), "rate.per_second"),
+        (("--quota", "week=10"), "--quota 'week=10'"),
+        (("--quota", "day"), "--quota 'day'"),
+        (("--quota", "day=-1"), "--quota 'day=-1'"),
+        (("--quota", "day=5", "--quota", "day=6"), "--quota 'day=6'"),
+        (("--rate", "5", "--quota", "day=4"), "under rate.burst 5"),
+    ],
+)
+def test_limits_that_no_key_can_have_are_refused(run: Run, words: tuple[str, ...], said: str) -> None:
+    ran = run("key", "create", "--org", "acme", *words)
+    assert (ran.code, ran.out) == (1, "")
+    assert said in ran.err
+    assert run("key", "list", "--json").json == []
+
+
 @pytest.mark.parametrize("at", ["2096-01-31T12:00:00Z", "2096-01-31T12:00:00", "2096-01-31T13:00:00+01:00"])
 def test_an_end_is_a_time_too(run: Run, at: str) -> None:
     assert created(run, "--expires", at)["expires_ms"] == 3_978_849_600_000
@@ -73,6 +102,17 @@ def test_hashed_keys_are_imported_from_standard_input(run: Run, monkeypatch: pyt
     given(monkeypatch, "\n".join(map(json.dumps, lines)).encode())
     assert run("key", "import", "-", "--json").json == {"added": [], "known": 3}
     assert {one["prefix"] for one in run("key", "list", "--json").json} == {"sk_live_"}
+
+
+def test_imported_keys_have_the_limits_that_are_given_unless_their_line_names_some(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = {"sha256": sha256_of("sk_live_1"), "org": "acme", "prefix": "sk_live_"}
+    own = {**plain, "sha256": sha256_of("sk_live_2"), "quotas": {"hour": 7}}
+    given(monkeypatch, "\n".join(map(json.dumps, [plain, own])).encode())
+    run("key", "import", "-", "--rate", "5", "--quota", "day=1000")
+    limits = [(one["rate"], one["quotas"]) for one in run("key", "list", "--json").json]
+    assert sorted(limits, key=str) == [(None, {"hour": 7}), ({"per_second": 5.0, "burst": 5}, {"day": 1000})]
 
 
 def test_a_wrong_line_of_an_import_is_named(run: Run, tmp_path: Path) -> None:

@@ -376,6 +376,40 @@ async def test_a_key_is_in_the_answer_that_made_it_and_in_no_other(office: Offic
     assert record.id == made["id"]
 
 
+OWN = {"rate": {"per_second": 5, "burst": 10}, "quotas": {"day": 1000}}
+
+
+@pytest.mark.usefixtures("live")
+async def test_a_key_has_limits_of_its_own_that_can_be_changed(admin: httpx.AsyncClient) -> None:
+    made = (await admin.post("/api/v1/keys", json={**WISH, **OWN})).json()
+    assert {name: made[name] for name in OWN} == OWN
+    rotated = (await admin.post(f"/api/v1/keys/{made['id']}/rotate", json={})).json()
+    assert {name: rotated[name] for name in OWN} == OWN
+    path = f"/api/v1/keys/{rotated['id']}"
+    limited = await admin.put(f"{path}/limits", json={"quotas": {"month": 9}})
+    assert (limited.status_code, limited.json()["rate"], limited.json()["quotas"]) == (200, None, {"month": 9})
+    assert (await admin.get(path)).json() == limited.json()
+    assert code(await admin.put(f"/api/v1/keys/{made['id']}/limits", json=OWN)) == (409, "conflict")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"rate": {"per_second": 0, "burst": 1}},
+        {"rate": {"per_second": 1, "burst": 10_000_001}},
+        {"rate": {"per_second": 1}},
+        {"quotas": {"week": 9}},
+        {"quotas": {"day": 0}},
+        {"quotas": {"day": 9, "month": 8}},
+        {"limits": {}},
+    ],
+)
+async def test_limits_that_cannot_be_change_nothing(office: Office, admin: httpx.AsyncClient, wrong: Any) -> None:
+    await office.keys.put(KEY)
+    assert code(await admin.put("/api/v1/keys/key_1/limits", json=wrong))[0] == 422
+    assert await office.keys.list_keys() == [KEY]
+
+
 UNGIVEN: dict[str, dict[str, Any]] = {
     "a product that is not live": {"plans": {"exports": "free"}},
     "a plan that is not offered": {"plans": {"orders": "gold"}},
@@ -391,6 +425,8 @@ UNGIVEN: dict[str, dict[str, Any]] = {
     "an unknown field": {"sha256": "0" * 64},
     "a key of one's own": {"key": "apx_local_x"},
     "a megabyte": {"note": "x" * 1_000_000},
+    "a rate that none can have": {"rate": {"per_second": 1e300, "burst": 1}},
+    "a quota that the burst makes pointless": {"rate": {"per_second": 1, "burst": 9}, "quotas": {"hour": 8}},
 }
 
 
@@ -423,14 +459,22 @@ async def test_a_grace_that_cannot_be_changes_nothing(office: Office, admin: htt
     assert await office.keys.list_keys() == [KEY]
 
 
-@pytest.mark.parametrize(("method", "path"), [("GET", "/keys/key_9"), ("POST", "/keys/key_9/rotate")])
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "/keys/key_9"), ("POST", "/keys/key_9/rotate"), ("PUT", "/keys/key_9/limits")]
+)
 async def test_an_unknown_key_is_not_found(admin: httpx.AsyncClient, method: str, path: str) -> None:
     assert code(await admin.request(method, f"/api/v1{path}", json={})) == (404, "not-found")
 
 
 @pytest.mark.parametrize("role", ["viewer", "operator"])
 @pytest.mark.parametrize(
-    ("method", "path"), [("POST", "/keys"), ("POST", "/keys/key_1/rotate"), ("DELETE", "/keys/key_1")]
+    ("method", "path"),
+    [
+        ("POST", "/keys"),
+        ("POST", "/keys/key_1/rotate"),
+        ("PUT", "/keys/key_1/limits"),
+        ("DELETE", "/keys/key_1"),
+    ],
 )
 async def test_only_an_admin_changes_keys(
     office: Office, admin: httpx.AsyncClient, role: Role, method: str, path: str

@@ -75,6 +75,7 @@ TABLE: dict[str, Takes] = {
     "POST /keys": org("admin", 201, {"org": "acme", "region": "eu", "plans": PLANS}),
     "GET /keys/{key_id}": org("viewer"),
     "POST /keys/{key_id}/rotate": org("admin", 201, {}),
+    "PUT /keys/{key_id}/limits": org("admin", 200, {"rate": {"per_second": 5, "burst": 10}}),
     "DELETE /keys/{key_id}": org("admin", 204),
     "GET /orgs": part(),
     "GET /orgs/{org}": org("viewer"),

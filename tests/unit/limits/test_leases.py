@@ -217,6 +217,22 @@ class TestAway:
         store.hang.set()
         await limiter.aclose()
 
+    async def test_a_store_that_is_back_is_asked_as_soon_as_the_question_that_it_lost_has_ended(
+        self, limiter: Limiter, store: Store, clock: ManualClock
+    ) -> None:
+        store.hang, store.away = asyncio.Event(), True
+        assert (await take(limiter)).away
+        clock.advance(AWAY_S)
+        assert (await take(limiter)).away  # the first question is still under way
+        assert store.calls == 1
+        clock.advance(AWAY_S / 2)
+        lost, store.hang = store.hang, None
+        lost.set()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        store.away = False
+        assert (await take(limiter)).taken.allowed
+
     async def test_what_was_held_when_an_exchange_failed_is_not_used(
         self, limiter: Limiter, store: Store, clock: ManualClock
     ) -> None:
