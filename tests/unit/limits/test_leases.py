@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -11,7 +12,18 @@ from apx.backends.memory.limits import MemoryLimits
 from apx.catalog.model import Rate
 from apx.clock import ManualClock
 from apx.errors import Unavailable
-from apx.limits.leases import ASK_AGAIN_S, AWAY_S, FORGOTTEN_S, LOAN_S, LOCAL_SHARE, Answer, Level, Limiter, WhenAway
+from apx.limits.leases import (
+    ASK_AGAIN_S,
+    AWAY_S,
+    FORGOTTEN_S,
+    LOAN_S,
+    LOCAL_SHARE,
+    STORE_TIMEOUT_S,
+    Answer,
+    Level,
+    Limiter,
+    WhenAway,
+)
 from apx.limits.store import Grant, LimitStore, Settle, Spent, Want
 from apx.limits.windows import Window
 
@@ -39,6 +51,8 @@ class Store(LimitStore):
         self.calls += 1
         if self.hang is not None:
             await self.hang.wait()
+            for _ in range(5):
+                await asyncio.sleep(0)  # an answer passes through some tasks before it is one
         if self.away:
             raise Unavailable("away")
         if self.fails is not None:
@@ -228,10 +242,20 @@ class TestAway:
         clock.advance(AWAY_S / 2)
         lost, store.hang = store.hang, None
         lost.set()
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
+        for _ in range(9):
+            await asyncio.sleep(0)
         store.away = False
         assert (await take(limiter)).taken.allowed
+
+    async def test_a_loop_that_is_late_itself_looks_at_what_has_come_before_it_says_that_the_store_is_late(
+        self, limiter: Limiter, store: Store
+    ) -> None:
+        store.hang, loop = asyncio.Event(), asyncio.get_running_loop()
+        asking = asyncio.create_task(take(limiter, when_away="closed"))
+        await asyncio.sleep(0)
+        loop.call_later(STORE_TIMEOUT_S / 10, store.hang.set)
+        loop.call_soon(time.sleep, STORE_TIMEOUT_S * 2)
+        assert (await asking).taken.allowed
 
     async def test_what_was_held_when_an_exchange_failed_is_not_used(
         self, limiter: Limiter, store: Store, clock: ManualClock
