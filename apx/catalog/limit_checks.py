@@ -79,11 +79,18 @@ def _is_in_budget(one: Budget, other: Budget) -> bool:
 
 def check_timezone(findings: Findings, path: Path, name: str) -> None:
     """Note a name that is no time zone's."""
+    if not is_timezone(name):
+        message = f"'{name}' is no time zone{did_you_mean(name, available_timezones())}"
+        findings.add(path, "timezone-unknown", message)
+
+
+def is_timezone(name: str) -> bool:
+    """Tell whether a time zone has this name."""
     try:
         ZoneInfo(name)
     except (KeyError, ValueError, OSError):  # a name can lead to a folder of the system's zones
-        message = f"'{name}' is no time zone{did_you_mean(name, available_timezones())}"
-        findings.add(path, "timezone-unknown", message)
+        return False
+    return True
 
 
 def _check_network(findings: Findings, path: Path, network: str) -> None:

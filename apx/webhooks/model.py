@@ -5,9 +5,13 @@ enabled ⇄ disabled      by people, and by APX when the receiver is dead
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal, get_args
 
 import msgspec
+import structlog
+
+from apx.errors import Unavailable
 
 PRODUCT = "apx-webhooks"
 """A delivery is a request of this product of APX's own, under the webhook's id in place of an org."""
@@ -70,6 +74,25 @@ class Webhook(msgspec.Struct, frozen=True, kw_only=True):
         return by_type and (not self.products or not product or product in self.products)
 
 
+def read_webhook(record: bytes) -> Webhook:
+    """Return the webhook of a stored record (msgpack). Raises `Unavailable` for a newer version's."""
+    try:
+        return _decode(record)
+    except msgspec.MsgspecError as error:
+        raise Unavailable(f"this version cannot read a webhook's record: {error}") from error
+
+
+def read_webhooks(records: Iterable[bytes]) -> list[Webhook]:
+    """Return webhooks by org, the oldest first; one that cannot be read is logged, and hinders no other."""
+    found: list[Webhook] = []
+    for record in records:
+        try:
+            found.append(read_webhook(record))
+        except Unavailable as error:
+            _log.exception("webhooks.unreadable", detail=str(error))
+    return sorted(found, key=lambda one: (one.org, one.created_ms, one.id))
+
+
 def shown_webhook(webhook: Webhook) -> dict[str, object]:
     """Show operators what is known of a webhook; its secrets were shown when they were made."""
     return {
@@ -85,3 +108,7 @@ def shown_webhook(webhook: Webhook) -> dict[str, object]:
         "state_ms": webhook.state_ms,
         "previous_secret_until_ms": webhook.previous_until_ms,
     }
+
+
+_decode = msgspec.msgpack.Decoder(Webhook).decode
+_log = structlog.get_logger(__name__)

@@ -24,6 +24,7 @@ from apx.admission.orgs import (
 from apx.admission.terms import checked_networks
 from apx.audit.record import By
 from apx.bootstrap import Backends
+from apx.catalog.limit_checks import is_timezone
 from apx.clock import Clock
 from apx.errors import Unsupported
 from apx.limits.budgets import shown_budget
@@ -98,6 +99,8 @@ def _terms(org: str, given: dict[str, Any]) -> OrgTerms:
         terms = msgspec.convert(given, OrgTerms)
     except msgspec.ValidationError as error:
         raise Unsupported(f"terms of {org}: {error}") from None
+    if not is_timezone(terms.timezone):
+        raise Unsupported(f"terms of {org}: timezone: '{terms.timezone}' is no time zone")
     for field, named in (("quotas", terms.quotas), ("budgets", terms.budgets)):
         if len({one.name for one in named}) < len(named):  # they would share a bucket, and each take from it
             raise Unsupported(f"terms of {org}: {field}: a name stands twice")

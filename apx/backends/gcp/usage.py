@@ -9,13 +9,14 @@ emulators, where nobody writes to a table, what stores the events has one too.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
 import msgspec
+import structlog
 from google.api_core.exceptions import AlreadyExists, DeadlineExceeded, NotFound
-from google.pubsub_v1.types import PubsubMessage
+from google.pubsub_v1.types import PubsubMessage, ReceivedMessage
 
 from apx.backends.gcp.connection import CALL_TIMEOUT_S, unavailable
 from apx.backends.gcp.names import usage_subscription, usage_topic
@@ -26,6 +27,7 @@ from apx.usage.events import COLUMNS, Page, Reader, UsageEvent, is_counted, row_
 MOST_AT_ONCE = 1000
 """What Pub/Sub takes in one call."""
 PULL_S = 2.0
+_log = structlog.get_logger(__name__)
 
 
 class PubSubUsage:
@@ -78,7 +80,7 @@ class PubSubUsage:
         ids = ",".join(sorted(one.message.message_id for one in received))
         return Page(
             name=hashlib.sha256(ids.encode()).hexdigest()[:32],
-            events=[decoded(one.message.data) for one in received],
+            events=list(_readable(received)),
             positions=tuple(one.ack_id for one in received),
         )
 
@@ -88,6 +90,15 @@ class PubSubUsage:
             await self._pubsub.subscriber.acknowledge(
                 subscription=self._subscription, ack_ids=list(page.positions), retry=RETRY, timeout=ATTEMPT_TIMEOUT_S
             )
+
+
+def _readable(received: Iterable[ReceivedMessage]) -> Iterator[UsageEvent]:
+    for one in received:
+        try:
+            yield decoded(one.message.data)
+        except (msgspec.MsgspecError, KeyError, TypeError):
+            # Another version's: it must not keep all the others from who reads them. It is told, as nobody else will.
+            _log.exception("usage.unreadable", message_id=one.message.message_id)
 
 
 def encoded(event: UsageEvent) -> bytes:

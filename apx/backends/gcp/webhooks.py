@@ -17,7 +17,7 @@ from google.cloud.firestore_v1.base_document import DocumentSnapshot
 from apx.backends.gcp import names
 from apx.backends.gcp.connection import unavailable
 from apx.backends.gcp.firestore import bounded, once
-from apx.webhooks.model import Webhook
+from apx.webhooks.model import Webhook, read_webhook, read_webhooks
 
 _ID = re.compile("wh_[0-9a-z]{1,60}")
 _Snapshot = DocumentSnapshot[AsyncDocumentReference]
@@ -115,8 +115,8 @@ def _noted_ms(found: _Snapshot) -> int:
 
 
 def _webhook(found: _Snapshot) -> Webhook:
-    return msgspec.msgpack.decode(found.get(names.RECORD), type=Webhook)
+    return read_webhook(found.get(names.RECORD))
 
 
 def _sorted(found: Iterable[_Snapshot]) -> list[Webhook]:
-    return sorted(map(_webhook, found), key=lambda one: (one.org, one.created_ms, one.id))
+    return read_webhooks(one.get(names.RECORD) for one in found)

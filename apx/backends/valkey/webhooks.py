@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable
 from typing import cast
 
 import msgspec
@@ -13,11 +13,10 @@ from valkey.asyncio import Valkey
 
 from apx.backends.valkey.connection import Script, unavailable
 from apx.backends.valkey.log import Log
-from apx.webhooks.model import Webhook
+from apx.webhooks.model import Webhook, read_webhook, read_webhooks
 
 _WEBHOOKS, _OF, _DELIVERED = "apx:webhooks", "apx:webhooks:of:", "apx:webhooks:delivered"
 _encode = msgspec.msgpack.Encoder().encode
-_webhook = msgspec.msgpack.Decoder(Webhook).decode
 
 
 class ValkeyWebhooks:
@@ -32,7 +31,7 @@ class ValkeyWebhooks:
         """Return a webhook."""
         with unavailable("looking up a webhook"):
             found = await cast("Awaitable[bytes | None]", self._client.hget(_WEBHOOKS, webhook_id))
-        return None if found is None else _webhook(found)
+        return None if found is None else read_webhook(found)
 
     async def of_org(self, org: str) -> list[Webhook]:
         """Return an org's webhooks, the oldest first."""
@@ -42,12 +41,12 @@ class ValkeyWebhooks:
                 return []
             asked = self._client.hmget(_WEBHOOKS, cast("list[str]", ids))
             found = await cast("Awaitable[list[bytes | None]]", asked)
-        return _sorted(one for one in found if one is not None)
+        return read_webhooks(one for one in found if one is not None)
 
     async def list_webhooks(self) -> list[Webhook]:
         """Return all webhooks, by org, the oldest first."""
         with unavailable("listing webhooks"):
-            return _sorted(await cast("Awaitable[list[bytes]]", self._client.hvals(_WEBHOOKS)))
+            return read_webhooks(await cast("Awaitable[list[bytes]]", self._client.hvals(_WEBHOOKS)))
 
     async def add(self, webhook: Webhook) -> None:
         """Store a new webhook."""
@@ -73,7 +72,3 @@ class ValkeyWebhooks:
         with unavailable("looking up a webhook"):
             noted = await cast("Awaitable[bytes | None]", self._client.hget(_DELIVERED, webhook_id))
         return int(noted or 0)
-
-
-def _sorted(records: Iterable[bytes]) -> list[Webhook]:
-    return sorted(map(_webhook, records), key=lambda one: (one.org, one.created_ms, one.id))

@@ -502,6 +502,7 @@ async def test_terms_are_given_once_and_recorded(office: Office, admin: httpx.As
         {"acme": {"timezone": "Europe/Berlin", "unknown": 1, "rate": {"per_second": 0, "burst": 1}}},
         {"acme": {"quotas": [{"name": "daily", "per": "week", "requests": 5}]}},
         {"acme": {"allowlist": ["203.0.113.1/24"]}},
+        {"acme": {"timezone": "Europe/Atlantis"}},
         {"acme": {"quotas": [{"name": "daily", "per": "day", "requests": requests} for requests in (5, 6)]}},
         {"acme": {"budgets": [{"name": "daily", "per": "day", "usd": usd} for usd in (5, 6)]}},
         {"A": {}},

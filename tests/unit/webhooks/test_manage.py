@@ -6,9 +6,9 @@ import pytest
 from apx.admission.keys import KeyRecord
 from apx.audit.record import By, Recorder
 from apx.audit.webhooks import RecordedWebhooks, replay_recorded
-from apx.errors import Conflict, NotFound, Unsupported
+from apx.errors import Conflict, NotFound, Unavailable, Unsupported
 from apx.webhooks.manage import Made, Webhooks, Wish
-from apx.webhooks.model import MOST_PER_ORG, shown_webhook
+from apx.webhooks.model import MOST_PER_ORG, read_webhook, read_webhooks, shown_webhook
 from tests.unit.webhooks.examples import URL, VAULT, Telling, webhook
 
 
@@ -132,3 +132,10 @@ async def test_each_change_is_recorded_without_secret_or_path(telling: Telling) 
     assert rotated.secret not in told
     assert "canary" not in told
     assert entries[2].why == "broken"
+
+
+def test_a_record_that_cannot_be_read_hinders_no_other_webhook() -> None:
+    known, newer = webhook(), msgspec.msgpack.encode({"id": "wh_2", "state": "asleep"})
+    assert read_webhooks([newer, msgspec.msgpack.encode(known)]) == [known]
+    with pytest.raises(Unavailable):
+        read_webhook(newer)
