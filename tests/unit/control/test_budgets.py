@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
+from apx import bootstrap
 from apx.admission.orgs import OrgTerms
 from apx.audit.marks import Teller
 from apx.catalog.model import Budget
@@ -76,7 +77,8 @@ async def test_an_org_without_budgets_has_none_to_show(office: Office, admin: ht
 @asynccontextmanager
 async def watching(office: Office, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
     monkeypatch.setattr("services.control.budgets._EVERY_S", 0.01)
-    task = asyncio.create_task(watch_budgets(office.backends, office.clock))
+    news = bootstrap.news(office.backends, bootstrap.dispatcher(office.backends))
+    task = asyncio.create_task(watch_budgets(office.backends, news, office.clock))
     try:
         yield
     finally:
