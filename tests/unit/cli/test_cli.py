@@ -180,7 +180,7 @@ def test_a_revoked_key_is_gone(run: Run) -> None:
 
 @pytest.mark.usefixtures("store")
 def test_a_table_that_nobody_looks_at_has_no_colour(run: Run) -> None:
-    assert run("key", "list").out == "KEY\tORG\tPRODUCTS\tCREATED\tNOTE\n"
+    assert run("key", "list").out == "KEY\tORG\tPRODUCTS\tCREATED\tLIMITS\tNOTE\n"
 
 
 async def letters(store: Backends, count: int, backlog: int = 10) -> list[str]:
