@@ -16,6 +16,9 @@ from apx.limits.windows import Window
 from .conftest import Server, connected
 from .limits_crowd import CLIENTS, RATE, ROUTERS, RUN_S, crowd, failures, quota_of, rate_of, shown
 
+LENT_AHEAD = 1 / 8
+"""Most of a quota that one router holds, and takes with it when it is killed."""
+
 
 @pytest.mark.timeout(120 + 2 * RUN_S)
 async def test_four_routers_never_exceed_the_limits_and_waste_little_of_them(
@@ -37,12 +40,15 @@ async def test_four_routers_never_exceed_the_limits_and_waste_little_of_them(
     record_property("limits", said)
     assert (rate.over, quota.over) == (0, 0), said
     assert rate.admitted >= 0.97 * rate.allows - RATE.per_second * LOAN_S / 4, said
-    assert quota.admitted >= 0.95 * requests, said
+    assert quota.admitted >= requests * (1 - LENT_AHEAD) - ROUTERS, said
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.parametrize("killed", [False, True])
 @pytest.mark.parametrize("requests", [10, 2_000])
-async def test_four_routers_use_a_quota_up_and_not_one_request_more(shared_server: Server, requests: int) -> None:
+async def test_four_routers_use_a_quota_up_and_not_one_request_more(
+    shared_server: Server, requests: int, *, killed: bool
+) -> None:
     async with connected(shared_server) as client:
         await client.flushall()
         stores = [ValkeyLimits(client) for _ in range(4)]
@@ -55,7 +61,7 @@ async def test_four_routers_use_a_quota_up_and_not_one_request_more(shared_serve
 
         async def asking(number: int) -> None:
             while loop.time() < began + 4:
-                if number == 3 and sum(admitted) > requests / 2:  # killed: what it holds is lost
+                if killed and number == 3 and sum(admitted) > requests / 2:  # what it holds is lost
                     keeping[3].cancel()
                     return
                 answer = await routers[number].take((quota,), 1.0, "closed")
@@ -69,4 +75,5 @@ async def test_four_routers_use_a_quota_up_and_not_one_request_more(shared_serve
         await asyncio.gather(*keeping, return_exceptions=True)
         for store in stores:
             await store.aclose()
-    assert requests * 0.95 - 1 <= sum(admitted) <= requests, admitted
+    lost = requests * LENT_AHEAD + 1 if killed else requests * 0.03
+    assert requests - lost <= sum(admitted) <= requests, admitted
