@@ -20,12 +20,11 @@ from apx.catalog.model import Rate
 from apx.clock import Clock
 from apx.errors import ApxError
 from apx.limits.bucket import Buckets, Taken
+from apx.limits.loan import KEEP_EVERY_S, LOAN_S, NEVER, Loan
 from apx.limits.store import Bound, Grant, LimitStore, Want
 from apx.limits.windows import Window
 from apx.telemetry import metrics
 
-LOAN_S = 1.0
-KEEP_EVERY_S = 0.1
 IDLE_S = 0.3
 """A loan that nobody used for so long goes back."""
 STORE_TIMEOUT_S = 0.05
@@ -33,17 +32,11 @@ AWAY_S = 1.0
 """How long a store that did not answer is not waited for, unless its answer comes after all."""
 LOCAL_SHARE = 0.25
 """What a router lets through of a limit by itself, while the store is away and the plan says `local`."""
-ASK_AGAIN_S = 1.0
-"""How long a window that is used up is not asked about: its size can be changed, and what others hold comes back."""
-FORGOTTEN_S = 300.0
-"""How long what was last known of a bucket is kept, when nobody asks for it."""
 MOST_LOANS = 100_000
 _TRIES = 10
 """How often one request asks: what was lent may not do for all who wait, and a level may lack what another has."""
 
 _ROUNDING = 1e-9
-_NEVER = float("-inf")
-"""Before any time of a clock."""
 
 _log = structlog.get_logger(__name__)
 
@@ -83,46 +76,6 @@ class Answer(msgspec.Struct, frozen=True):
     """What would have refused, if it were not only observed."""
 
 
-class _Loan:
-    __slots__ = (
-        "expires",
-        "flying",
-        "held",
-        "left",
-        "lent",
-        "rate",
-        "short_at",
-        "size",
-        "touched",
-        "used",
-        "wanted",
-    )
-
-    def __init__(self, rate: Bound) -> None:
-        self.rate = rate
-        self.held = self.used = self.left = 0.0
-        self.lent = 0.0  # to others
-        self.size = 1.0
-        self.wanted = 0.0  # by those who wait for an answer of the store
-        self.expires = self.touched = _NEVER
-        self.short_at = _NEVER  # when the store last had less than a request needed
-        self.flying: asyncio.Task[None] | None = None
-
-    def asked_again_at(self, cost: float) -> float:
-        """Return when the store may have enough for a request, where it had too little for one."""
-        lacking = cost - max(0.0, self.held) - self.left
-        if lacking <= 0:
-            return _NEVER
-        return self.short_at + (lacking / self.rate.per_second if self.rate.per_second else ASK_AGAIN_S)
-
-    def is_over(self, now: float, now_s: float) -> bool:
-        """Whether nothing of it is held, and its window has ended or nobody has asked for it for long."""
-        if self.used or self.held or self.wanted or self.flying is not None:
-            return False
-        ended = isinstance(self.rate, Window) and self.rate.ends_s <= now_s
-        return ended or now - self.expires > FORGOTTEN_S
-
-
 class Limiter:
     """The limits of one process. One event loop."""
 
@@ -130,12 +83,12 @@ class Limiter:
         self._store = store
         self._clock = clock
         self._holder = secrets.token_hex(8)
-        self._loans: OrderedDict[str, _Loan] = OrderedDict()
+        self._loans: OrderedDict[str, Loan] = OrderedDict()
         """Those last that were asked for last."""
-        self._in_use: dict[str, _Loan] = {}
+        self._in_use: dict[str, Loan] = {}
         """Those of which something is held, or is to be told: the few among the many that are known."""
         self._local = Buckets(clock)
-        self._away_until = _NEVER
+        self._away_until = NEVER
 
     @property
     def loans(self) -> int:
@@ -156,7 +109,7 @@ class Limiter:
     def left(self, bucket: str) -> float:
         """Return what a bucket had left when the store was last asked; infinitely much when it never was."""
         loan = self._loans.get(bucket)
-        return loan.held + loan.left if loan is not None and loan.expires != _NEVER else float("inf")
+        return loan.held + loan.left if loan is not None and loan.expires != NEVER else float("inf")
 
     def give_back(self, levels: Sequence[Level], micro_usd: float) -> None:
         """Give back what a request took from budgets that was not let in after all; what was told since is lost."""
@@ -233,14 +186,14 @@ class Limiter:
         if flying:
             await asyncio.wait(flying, timeout=STORE_TIMEOUT_S * 4)
 
-    def _loan(self, level: Level) -> _Loan:
+    def _loan(self, level: Level) -> Loan:
         loan = self._loans.get(level.bucket)
         if loan is None:
-            loan = self._loans[level.bucket] = _Loan(level.rate)
+            loan = self._loans[level.bucket] = Loan(level.rate)
             self._forget_old()
         elif loan.rate is not level.rate:
             if loan.rate != level.rate:
-                loan.short_at = _NEVER  # what it holds was lent all the same
+                loan.short_at = NEVER  # what it holds was lent all the same
             loan.rate = level.rate
         return loan
 
@@ -312,18 +265,18 @@ class Limiter:
             loan = self._loan(level)
             task = loan.flying
             if task is None:
-                loan.size = _size(loan, cost, self._clock.monotonic())
+                loan.size = loan.next_size(cost, self._clock.monotonic())
                 task = self._fly(level.bucket, loan, max(loan.size, loan.wanted), cost)
             flying.add(task)
         return flying
 
-    def _fly(self, bucket: str, loan: _Loan, hold: float, cost: float = 0.0) -> asyncio.Task[None]:
+    def _fly(self, bucket: str, loan: Loan, hold: float, cost: float = 0.0) -> asyncio.Task[None]:
         if bucket in self._loans:
             self._loans.move_to_end(bucket)
         loan.flying = asyncio.create_task(self._exchange(bucket, loan, hold, cost))
         return loan.flying
 
-    async def _exchange(self, bucket: str, loan: _Loan, hold: float, cost: float) -> None:
+    async def _exchange(self, bucket: str, loan: Loan, hold: float, cost: float) -> None:
         sent, told = self._clock.monotonic(), loan.used
         loan.used = 0.0
         if hold < loan.held or loan.expires <= sent:
@@ -345,8 +298,8 @@ class Limiter:
         finally:
             loan.flying = None
 
-    def _granted(self, loan: _Loan, grant: Grant, sent: float, cost: float) -> None:
-        self._away_until = _NEVER  # late or not, it answers
+    def _granted(self, loan: Loan, grant: Grant, sent: float, cost: float) -> None:
+        self._away_until = NEVER  # late or not, it answers
         loan.held = max(0.0, grant.held - loan.used)
         loan.left, loan.lent, loan.expires = grant.left, grant.lent, sent + LOAN_S
         if cost and loan.held < cost:
@@ -375,7 +328,7 @@ class Limiter:
         if not isinstance(rate, Window):
             burst = max(1, int(rate.burst * LOCAL_SHARE))
             return self._local.take(name, Rate(per_second=rate.per_second * LOCAL_SHARE, burst=burst), cost)
-        left = rate.burst if loan.expires == _NEVER else loan.left
+        left = rate.burst if loan.expires == NEVER else loan.left
         taken = self._local.take(name, Rate(per_second=0.0, burst=int(left * LOCAL_SHARE)), cost)
         reset_s = max(0.0, rate.ends_s - self._clock.time())
         wait = 0.0 if taken.allowed else min(reset_s, AWAY_S)
@@ -391,13 +344,3 @@ async def _late(flying: set[asyncio.Task[None]]) -> set[asyncio.Task[None]]:
     if late:
         _, late = await asyncio.wait(late, timeout=STORE_TIMEOUT_S / 2)
     return late
-
-
-def _size(loan: _Loan, cost: float, now: float) -> float:
-    """Return how much to hold: what is used in a tenth of a second, and no more than an eighth of what there is."""
-    rate = loan.rate
-    if not isinstance(rate, Window):
-        return min(max(cost, loan.size * 2), max(cost, min(rate.per_second * KEEP_EVERY_S, rate.burst / 8)))
-    # Nothing says how fast a window is used but how long the last loan lasted; near its end, tokens go one by one.
-    grown = loan.size * 2 if loan.expires - LOAN_S + KEEP_EVERY_S > now else loan.size / 2
-    return max(cost, min(grown, loan.left / 8))

@@ -9,7 +9,8 @@ from apx.backends.valkey.connection import connect
 from apx.backends.valkey.limits import ValkeyLimits
 from apx.catalog.model import Rate
 from apx.clock import SystemClock
-from apx.limits.leases import LOAN_S, Level, Limiter
+from apx.limits.leases import Level, Limiter
+from apx.limits.loan import LOAN_S
 from apx.limits.store import Want
 from tests.bench.bench import Bench
 from tests.bench.celery_api import start_store

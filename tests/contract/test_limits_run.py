@@ -10,7 +10,8 @@ import pytest
 
 from apx.backends.valkey.limits import ValkeyLimits
 from apx.clock import SystemClock
-from apx.limits.leases import LOAN_S, Level, Limiter
+from apx.limits.leases import Level, Limiter
+from apx.limits.loan import LOAN_S
 from apx.limits.windows import Window
 
 from .conftest import Server, connected

@@ -13,10 +13,7 @@ from apx.catalog.model import Rate
 from apx.clock import ManualClock
 from apx.errors import Unavailable
 from apx.limits.leases import (
-    ASK_AGAIN_S,
     AWAY_S,
-    FORGOTTEN_S,
-    LOAN_S,
     LOCAL_SHARE,
     STORE_TIMEOUT_S,
     Answer,
@@ -24,6 +21,7 @@ from apx.limits.leases import (
     Limiter,
     WhenAway,
 )
+from apx.limits.loan import ASK_AGAIN_S, FORGOTTEN_S, LOAN_S
 from apx.limits.store import Grant, LimitStore, Settle, Spent, Want
 from apx.limits.windows import Window
 
@@ -334,7 +332,7 @@ async def test_buckets_that_nobody_uses_now_cost_no_time(
         return False
 
     monkeypatch.setattr("apx.limits.leases.IDLE_S", -1.0)
-    monkeypatch.setattr("apx.limits.leases._Loan.is_over", is_over)
+    monkeypatch.setattr("apx.limits.loan.Loan.is_over", is_over)
     keeping = asyncio.create_task(limiter.keep())
     async with asyncio.timeout(5):
         while store.calls < 1000:  # noqa: ASYNC110 -- another task's count, no event; until each was given back
