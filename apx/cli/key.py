@@ -22,7 +22,7 @@ from apx.admission.leaks import keys_in, revoke_leaked
 from apx.admission.terms import PERIODS, Terms
 from apx.catalog.load import load_catalog
 from apx.catalog.model import Per, Rate
-from apx.cli.output import AsJson, moment, print_json, print_table
+from apx.cli.output import AsJson, moment, print_fields, print_json, print_table
 from apx.errors import NotFound, Unsupported
 from apx.settings import Settings
 
@@ -92,9 +92,7 @@ def show(key_id: KeyId, as_json: AsJson = False) -> None:
     shown = shown_key(record)
     if as_json:
         return print_json(shown)
-    moments = {name: moment(at / 1000) for name, at in shown.items() if name.endswith("_ms") and isinstance(at, int)}
-    rows = [(name.removesuffix("_ms"), moments.get(name, value)) for name, value in shown.items() if value]
-    return print_table(["FIELD", "VALUE"], rows)
+    return print_fields(shown)
 
 
 @app.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, TextIO
 
@@ -37,6 +37,13 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
     for row in rows:
         table.add_row(*map(str, row))
     console.print(table)
+
+
+def print_fields(shown: Mapping[str, object]) -> None:
+    """Print what is known of one thing, a field a line: times (`…_ms`) for people, and nothing of what is empty."""
+    moments = {name: moment(at / 1000) for name, at in shown.items() if name.endswith("_ms") and isinstance(at, int)}
+    rows = [(name.removesuffix("_ms"), moments.get(name, value)) for name, value in shown.items() if value]
+    print_table(["FIELD", "VALUE"], rows)
 
 
 def print_blocks(drawn: RenderableType, plain: str) -> None:

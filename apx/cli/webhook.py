@@ -13,7 +13,7 @@ from apx.audit.record import Recorder
 from apx.audit.webhooks import replay_recorded
 from apx.bootstrap import Backends
 from apx.cli.key import period_s
-from apx.cli.output import AsJson, moment, print_json, print_table
+from apx.cli.output import AsJson, moment, print_fields, print_json, print_table
 from apx.settings import Settings
 from apx.usage import questions
 from apx.webhooks.manage import Made, Webhooks, Wish
@@ -58,9 +58,7 @@ def show(webhook_id: Id, as_json: AsJson = False) -> None:
     shown = shown_webhook(_done(lambda webhooks, _: webhooks.one(webhook_id)))
     if as_json:
         return print_json(shown)
-    moments = {name: moment(at / 1000) for name, at in shown.items() if name.endswith("_ms") and isinstance(at, int)}
-    rows = [(name.removesuffix("_ms"), moments.get(name, value)) for name, value in shown.items() if value]
-    return print_table(["FIELD", "VALUE"], rows)
+    return print_fields(shown)
 
 
 @app.command()

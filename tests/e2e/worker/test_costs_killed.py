@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -23,6 +21,7 @@ from apx.requests.model import Reserved, Result
 from examples.demo_backend.record import Record
 from examples.demo_backend.server import serving
 from tests.contract.conftest import Server, connected, until
+from tests.e2e.worker.processes import running
 from tests.unit.worker.world import envelope_for
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
@@ -48,21 +47,6 @@ def stores() -> Iterator[tuple[Server, Server]]:
                 server.kill()
 
 
-@asynccontextmanager
-async def working(*words: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.e2e.worker.real_worker", *words),
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
-
-
 async def set_aside(limits: ValkeyLimits, month: Window) -> None:
     """Take the requests' costs as routers do."""
     for used in (0, TAKEN):
@@ -85,7 +69,7 @@ async def test_what_was_set_aside_stays_taken_when_its_settlement_is_lost(
         bus, results, limits = ValkeyBus(client), ValkeyResults(client), ValkeyLimits(budgets)
         await set_aside(limits, month)
         await budgets.config_set("maxmemory", "1")  # nothing is settled until it has room again
-        async with working(lanes.url, str(port), money.url) as worker:
+        async with running("real_worker", lanes.url, str(port), money.url) as worker:
             for tokens, cost_usd in ((100, 0.1), (800, 0.8)):
                 asked = envelope_for(
                     "/orders",
@@ -107,7 +91,7 @@ async def test_what_was_set_aside_stays_taken_when_its_settlement_is_lost(
             if fate == "alive":
                 worker.terminate()
                 assert await asyncio.wait_for(worker.wait(), 15) == 0
-        async with working(lanes.url, str(port), money.url) as another:
+        async with running("real_worker", lanes.url, str(port), money.url) as another:
             asked = envelope_for("/orders")
             await bus.publish(asked)
             await results.wait(asked.id, 30)

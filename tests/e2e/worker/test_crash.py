@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import msgspec
@@ -20,6 +19,7 @@ from apx.requests.model import Envelope, Result
 from examples.demo_backend.record import Entry, Record
 from examples.demo_backend.server import serving
 from tests.contract.conftest import Server
+from tests.e2e.worker.processes import running
 from tests.unit.worker.world import envelope_for, eventually
 
 pytestmark = pytest.mark.e2e
@@ -57,19 +57,8 @@ class Scene:
         assert isinstance(result, Result), f"{envelope.id} has no result"
         return result
 
-    @asynccontextmanager
-    async def worker(self) -> AsyncIterator[asyncio.subprocess.Process]:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tests.e2e.worker.real_worker", self.url, str(self.port)),
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,
-        )
-        try:
-            yield process
-        finally:
-            if process.returncode is None:
-                process.kill()
-            await process.wait()
+    def worker(self) -> AbstractAsyncContextManager[asyncio.subprocess.Process]:
+        return running("real_worker", self.url, str(self.port))
 
 
 @pytest.fixture

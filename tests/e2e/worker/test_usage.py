@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
@@ -18,6 +15,7 @@ from apx.requests.model import Envelope, Result
 from apx.usage.collect import Collector
 from apx.usage.questions import BY, Question, moment
 from tests.contract.conftest import Server, connected
+from tests.e2e.worker.processes import running
 from tests.e2e.worker.test_crash import Scene, kill_one_mid_call, scene, store
 from tests.unit.worker.world import envelope_for, eventually
 
@@ -25,21 +23,6 @@ pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("store")]
 __all__ = ["scene", "store"]  # fixtures
 
 EVER = Question(begin=moment("2020-01-01", what="from"), end=moment("2100-01-01", what="to"))
-
-
-@asynccontextmanager
-async def collector(scene: Scene, folder: Path) -> AsyncIterator[asyncio.subprocess.Process]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.e2e.worker.real_collector", scene.url, str(folder)),
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
 
 
 async def publish(scene: Scene, count: int) -> list[Envelope]:
@@ -79,11 +62,11 @@ async def test_totals_are_those_of_the_requests_while_everything_is_killed(
     envelopes = await publish(scene, 70)
     for envelope in envelopes[::10]:
         await cancel(scene, envelope)
-    async with collector(scene, folder) as first:
+    async with running("real_collector", scene.url, str(folder)) as first:
         await kill_one_mid_call(scene, calls=12)
         await eventually(lambda: any(folder.rglob("*.parquet")), within_s=30)
         first.kill()
-    async with collector(scene, folder), scene.worker():
+    async with running("real_collector", scene.url, str(folder)), scene.worker():
         seen = len(scene.received())
         await eventually(lambda: len(scene.received()) >= seen + 5, within_s=30)
         store.kill()

@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import httpx
 import pytest
 from starlette.requests import Request
 
 from apx.admission.assertions import HEADER
-from apx.admission.operators import Operators, Role
+from apx.admission.operators import Operators
 from apx.backends.memory.members import MemoryMembers
 from apx.clock import ManualClock
 from services.control.access import Access
-from tests.unit.control.test_api import TOKEN, Office, code
+from tests.unit.control.office import TOKEN, Office, code
 
 KEY = "sha256:" + "0" * 64
-
-
-@pytest.fixture
-def office(tmp_path: Path) -> Office:
-    return Office(tmp_path)
-
-
-def client(office: Office, role: Role | None = None) -> httpx.AsyncClient:
-    token = TOKEN if role is None else office.token(role, "ann")
-    transport = httpx.ASGITransport(office.app, raise_app_exceptions=False, client=("192.0.2.7", 5000))
-    headers = {"authorization": f"Bearer {token}"}
-    return httpx.AsyncClient(transport=transport, base_url="http://control/api/v1", headers=headers)
 
 
 async def give(office: Office) -> None:
@@ -40,7 +25,7 @@ async def test_what_is_changed_is_recorded_with_the_caller_and_its_address(offic
     await give(office)
     await office.dead_letter()
     (letter,) = await office.bus.dead_letters(None, 1)
-    async with client(office, "admin") as admin:
+    async with office.client("admin") as admin:
         await admin.post("/orgs/acme/suspend", json={"why": "unpaid"})
         await admin.post(f"/dead-letters/{letter.id}/replay")
         await admin.delete("/keys/key_1")
@@ -53,7 +38,7 @@ async def test_what_is_changed_is_recorded_with_the_caller_and_its_address(offic
 
 async def test_a_rollouts_own_entry_names_the_address_too(office: Office) -> None:
     digest = await office.release()
-    async with client(office, "operator") as operator:
+    async with office.client("operator") as operator:
         await operator.post("/products/orders/activate", json={"digest": digest})
     (entry,) = await office.rollouts.history("orders")
     assert (entry.actor, entry.source) == ("ann", "192.0.2.7")
@@ -61,7 +46,7 @@ async def test_a_rollouts_own_entry_names_the_address_too(office: Office) -> Non
 
 async def test_an_org_is_suspended_and_resumed(office: Office) -> None:
     await give(office)
-    async with client(office) as admin:
+    async with office.client() as admin:
         assert (await admin.post("/orgs/acme/suspend", json={"why": "unpaid"})).json()["suspended"] is True
         assert code(await admin.post("/orgs/acme/suspend", json={"why": "again"})) == (409, "conflict")
         assert (await admin.get("/orgs/acme")).json()["why"] == "unpaid"
@@ -73,9 +58,9 @@ async def test_an_org_is_suspended_and_resumed(office: Office) -> None:
 
 async def test_suspending_is_for_admins_and_looking_for_all(office: Office) -> None:
     await give(office)
-    async with client(office, "operator") as operator:
+    async with office.client("operator") as operator:
         assert code(await operator.post("/orgs/acme/suspend", json={"why": "x"})) == (403, "role-too-low")
-    async with client(office, "viewer") as viewer:
+    async with office.client("viewer") as viewer:
         for path in ("/orgs", "/orgs/acme", "/audit", "/audit/verify"):
             assert (await viewer.get(path)).status_code == 200
     assert (await office.audit.head()).number == 0
@@ -83,7 +68,7 @@ async def test_suspending_is_for_admins_and_looking_for_all(office: Office) -> N
 
 async def test_the_log_is_filtered_and_verified(office: Office) -> None:
     await give(office)
-    async with client(office) as admin:
+    async with office.client() as admin:
         await admin.post("/orgs/acme/suspend", json={"why": "unpaid"})
         await admin.post("/orgs/acme/resume", json={"why": "paid"})
         for query, count in (("org=acme", 2), ("org=other", 0), ("action=org-r", 1), ("before=2", 1), ("limit=1", 1)):

@@ -17,9 +17,7 @@ from apx.errors import Unavailable
 from apx.limits.budgets import MICRO, bucket_of, spans_of, window_of
 from apx.limits.store import Spent, Want
 from services.control.budgets import LEASE, look, watch_budgets
-from tests.unit.control.test_api import Office, admin, office
-
-__all__ = ["admin", "office"]  # fixtures
+from tests.unit.control.office import Office
 
 DAILY = Budget(name="daily", usd=10, per="day")
 

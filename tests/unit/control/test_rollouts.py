@@ -23,7 +23,7 @@ from apx.errors import Unavailable, Unsupported
 from apx.rollout.counts import Counts
 from apx.telemetry import logs
 from services.control import events
-from tests.unit.control.test_api import TOKEN, Office, code, guarded
+from tests.unit.control.office import TOKEN, Office, code, guarded
 from tests.unit.release.examples import manifest, spec, stored
 
 API = "http://control/api/v1"

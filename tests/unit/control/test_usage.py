@@ -12,7 +12,7 @@ import pytest
 
 from apx.usage.tables import FOCUS_COLUMNS
 from tests.contract.requests_examples import BOUNDS, done, envelope
-from tests.unit.control.test_api import Office
+from tests.unit.control.office import Office
 
 WHEN = {"from": "1970-01-01", "to": "1970-02-01"}
 """The clock of these tests begins in 1970, and so do the results of the examples."""

@@ -2,35 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
-from apx.admission.operators import Role
-from tests.unit.control.test_api import TOKEN, Office, code
+from tests.unit.control.office import Office, code
 
 URL = "https://hooks.example/canary-path"
-
-
-@pytest.fixture
-def office(tmp_path: Path) -> Office:
-    return Office(tmp_path)
-
-
-def client(office: Office, role: Role | None = None) -> httpx.AsyncClient:
-    token = TOKEN if role is None else office.token(role, "ann")
-    transport = httpx.ASGITransport(office.app, raise_app_exceptions=False, client=("192.0.2.7", 5000))
-    headers = {"authorization": f"Bearer {token}"}
-    return httpx.AsyncClient(transport=transport, base_url="http://control/api/v1", headers=headers)
 
 
 async def made(office: Office, **wish: Any) -> dict[str, Any]:
     from apx.admission.keys import KeyRecord  # noqa: PLC0415 -- only here
 
     await office.keys.put(KeyRecord(id="key_1", sha256="0", org="acme", region="eu", plans={}, created_ms=0))
-    async with client(office) as admin:
+    async with office.client() as admin:
         answer = await admin.post("/webhooks", json={"org": "acme", "url": URL, **wish})
     assert answer.status_code == 201, answer.text
     assert answer.headers["cache-control"] == "no-store"
@@ -42,7 +27,7 @@ async def made(office: Office, **wish: Any) -> dict[str, Any]:
 async def test_a_secret_is_in_the_answers_that_make_one_and_in_no_other(office: Office) -> None:
     webhook = await made(office)
     path = f"/webhooks/{webhook['id']}"
-    async with client(office) as admin:
+    async with office.client() as admin:
         rotated = (await admin.post(f"{path}/rotate", json={})).json()
         told = [
             await admin.get("/webhooks"),
@@ -66,7 +51,7 @@ async def test_a_secret_is_in_the_answers_that_make_one_and_in_no_other(office: 
 async def test_what_happens_to_it_is_shown(office: Office) -> None:
     webhook = await made(office, events=["request.failed"], ordered=True)
     path = f"/webhooks/{webhook['id']}"
-    async with client(office) as admin:
+    async with office.client() as admin:
         await admin.post(f"{path}/disable", json={"why": "broken"})
         shown = (await admin.get(path)).json()
         assert (shown["state"], shown["reason"], shown["events"]) == ("disabled", "broken", ["request.failed"])
@@ -81,7 +66,7 @@ async def test_what_happens_to_it_is_shown(office: Office) -> None:
 )
 async def test_an_address_off_the_public_internet_is_422(office: Office, url: str) -> None:
     await made(office)
-    async with client(office) as admin:
+    async with office.client() as admin:
         answer = await admin.post("/webhooks", json={"org": "acme", "url": url})
     assert code(answer) == (422, "unsupported")
     assert answer.json()["detail"].startswith("url: ")
@@ -90,7 +75,7 @@ async def test_an_address_off_the_public_internet_is_422(office: Office, url: st
 async def test_who_only_looks_changes_nothing_and_who_operates_makes_none(office: Office) -> None:
     webhook = await made(office)
     path = f"/webhooks/{webhook['id']}"
-    async with client(office, "viewer") as viewer, client(office, "operator") as operator:
+    async with office.client("viewer") as viewer, office.client("operator") as operator:
         assert (await viewer.get(path)).status_code == 200
         for action in ("enable", "disable", "ping", "replay", "rotate"):
             assert (await viewer.post(f"{path}/{action}", json={"why": "x"})).status_code == 403
@@ -102,7 +87,7 @@ async def test_who_only_looks_changes_nothing_and_who_operates_makes_none(office
 
 async def test_a_replay_is_recorded_with_who_asked_for_it(office: Office) -> None:
     webhook = await made(office)
-    async with client(office, "operator") as operator:
+    async with office.client("operator") as operator:
         await operator.post(f"/webhooks/{webhook['id']}/replay", json={"since_ms": 1000})
         entry = (await operator.get("/audit?action=webhook-replay")).json()[0]
     assert (entry["actor"], entry["org"], entry["subject"]) == ("ann", "acme", f"webhook {webhook['id']}")

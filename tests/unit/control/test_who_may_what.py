@@ -23,7 +23,7 @@ from apx.rollout.activate import activate
 from apx.rollout.active import AuditEntry
 from apx.webhooks.model import Webhook
 from tests.contract.requests_examples import BOUNDS, envelope, result
-from tests.unit.control.test_api import Office, _routes
+from tests.unit.control.office import Office, routes_of
 
 WHY, URL = {"why": "x"}, "https://hooks.example/x"
 PLANS = {"orders": "free"}
@@ -240,7 +240,7 @@ async def world(worlds: Worlds) -> World:
 def test_every_endpoint_is_in_the_table() -> None:
     found = {
         f"{method} {route.path.removeprefix('/api/v1')}"
-        for route in _routes(Office(Path("unused")).app.routes)
+        for route in routes_of(Office(Path("unused")).app.routes)
         for method in route.methods or ()
     }
     assert found == {*TABLE, *OPEN}
