@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -10,6 +9,7 @@ import structlog
 
 from apx.errors import Unavailable
 from apx.telemetry import metrics
+from apx.telemetry.repeated import again_and_again
 from apx.usage.events import UsageEvent, UsageLog
 from apx.usage.questions import Question, Total, UsageTotals
 
@@ -46,16 +46,9 @@ class Collector:
 
     async def run(self, every_s: float = EVERY_S) -> None:
         """Move what waits again and again, until cancelled; while a store is away, events wait."""
-        while True:
-            try:
-                await self.collect()
-            except Unavailable as error:
-                metrics.USAGE_FAILURES.inc()
-                _log.warning("usage.not-collected", detail=str(error))
-            except Exception:  # noqa: BLE001 -- what waits is kept, and nobody else takes it
-                metrics.USAGE_FAILURES.inc()
-                _log.exception("usage.not-collected")
-            await asyncio.sleep(every_s)
+        await again_and_again(
+            self.collect, every_s=every_s, failed="usage.not-collected", failures=metrics.USAGE_FAILURES
+        )
 
 
 class Collecting:

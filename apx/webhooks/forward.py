@@ -10,13 +10,12 @@ import asyncio
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Iterable
 
-import structlog
-
 from apx.clock import Clock
-from apx.errors import Conflict, Unavailable
+from apx.errors import Conflict
 from apx.requests.model import Envelope
 from apx.requests.ports import Bus, Published
 from apx.telemetry import metrics
+from apx.telemetry.repeated import again_and_again
 from apx.usage.events import UsageLog
 from apx.webhooks.events import Event, finished
 from apx.webhooks.model import MOST_WAITING, PRODUCT, Webhook
@@ -33,7 +32,6 @@ DEADLINE_S = 3 * 86_400.0
 QUEUED_ONCE_S = 86_400
 """For how long an event that comes again is known to be queued."""
 OVERFLOW = f"over {MOST_WAITING} events wait for it"
-_log = structlog.get_logger(__name__)
 Disable = Callable[[Webhook, str], Awaitable[object]]
 
 
@@ -149,16 +147,9 @@ class Forwarder:
 
     async def run(self, every_s: float = EVERY_S) -> None:
         """Deal with what waits again and again, until cancelled; while a store is away, events wait."""
-        while True:
-            try:
-                await self.forward()
-            except Unavailable as error:
-                metrics.WEBHOOK_FAILURES.inc()
-                _log.warning("webhooks.not-forwarded", detail=str(error))
-            except Exception:  # noqa: BLE001 -- what waits is kept, and nobody else takes it
-                metrics.WEBHOOK_FAILURES.inc()
-                _log.exception("webhooks.not-forwarded")
-            await asyncio.sleep(every_s)
+        await again_and_again(
+            self.forward, every_s=every_s, failed="webhooks.not-forwarded", failures=metrics.WEBHOOK_FAILURES
+        )
 
 
 async def _nothing(_: Webhook, __: str) -> None:

@@ -7,17 +7,16 @@ next delivery that is given up brings up again.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Sequence
 
 import msgspec
 import structlog
 
 from apx.clock import Clock
-from apx.errors import Unavailable
 from apx.requests.model import DeadLetter
 from apx.requests.ports import Bus
 from apx.telemetry import metrics
+from apx.telemetry.repeated import again_and_again
 from apx.webhooks.events import Event
 from apx.webhooks.forward import Dispatcher
 from apx.webhooks.model import PRODUCT, Webhook
@@ -71,16 +70,9 @@ class Health:
 
     async def run(self, every_s: float = EVERY_S) -> None:
         """Look again and again, until cancelled."""
-        while True:
-            try:
-                await self.look()
-            except Unavailable as error:
-                metrics.WEBHOOK_FAILURES.inc()
-                _log.warning("webhooks.not-looked-after", detail=str(error))
-            except Exception:  # noqa: BLE001 -- nobody else looks
-                metrics.WEBHOOK_FAILURES.inc()
-                _log.exception("webhooks.not-looked-after")
-            await asyncio.sleep(every_s)
+        await again_and_again(
+            self.look, every_s=every_s, failed="webhooks.not-looked-after", failures=metrics.WEBHOOK_FAILURES
+        )
 
     async def _look_at(self, webhook_id: str, letters: Sequence[DeadLetter]) -> bool:
         """Disable a webhook if its letters say that it is dead or gone; tell whether it was."""

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import OrderedDict
-
-import structlog
 
 from apx.catalog.model import Async, Backend, PolicyRef, ProductSpec, Retry
 from apx.clock import Clock
-from apx.errors import Unavailable
 from apx.requests.execution_body import Body
 from apx.requests.execution_call import BackendFailure, Headers
 from apx.requests.execution_once import FIRST_FINAL, Answered
@@ -18,6 +14,7 @@ from apx.requests.execution_rules import Failed, Outcome
 from apx.requests.model import Envelope, Problem
 from apx.requests.ports import ProductBounds
 from apx.requests.specs import Terms
+from apx.telemetry.repeated import again_and_again
 from apx.webhooks.model import PRODUCT, Webhook
 from apx.webhooks.signing import Vault, signed_headers
 from apx.webhooks.store import WebhookStore
@@ -42,7 +39,6 @@ DELETED = Problem(code="webhook-deleted", detail="The webhook was deleted.")
 DISABLED = Problem(code="webhook-disabled", detail="The webhook is disabled; `apx webhook replay` sends it again.")
 _GONE, _FIRST_REDIRECT = 410, 300
 _LEAST_OF_WAIT = 0.8
-_log = structlog.get_logger(__name__)
 
 
 class DeliveryRules:
@@ -132,14 +128,7 @@ class Deliveries:
 
     async def run(self, every_s: float = NOTE_EVERY_S) -> None:
         """Note again and again, until cancelled."""
-        while True:
-            try:
-                await self.note()
-            except Unavailable as error:
-                _log.warning("webhooks.not-noted", detail=str(error))
-            except Exception:  # noqa: BLE001 -- a worker does more than this
-                _log.exception("webhooks.not-noted")
-            await asyncio.sleep(every_s)
+        await again_and_again(self.note, every_s=every_s, failed="webhooks.not-noted")
 
     def _secrets(self, webhook: Webhook) -> list[str]:
         sealed = [webhook.secret]

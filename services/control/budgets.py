@@ -2,39 +2,32 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
-
-import structlog
 
 from apx.audit.marks import Teller
 from apx.bootstrap import Backends
 from apx.catalog.model import Budget
 from apx.clock import Clock
-from apx.errors import Unavailable
 from apx.limits.budgets import read_budgets, spans_of
 from apx.limits.windows import Span
+from apx.telemetry.repeated import again_and_again
 from apx.webhooks.news import News
 
 LEASE = "budgets"
 _EVERY_S, _LEASE_S = 10.0, 60.0
 LATE_S = 1800.0
 """A day or month that ended so short a time ago is looked at too: its last requests, or what nobody looked at."""
-_log = structlog.get_logger(__name__)
 
 
 async def watch_budgets(backends: Backends, news: News, clock: Clock) -> None:
     """Tell each mark that a budget passes once, until cancelled."""
     teller, holder = Teller(backends.audit, news.mark), secrets.token_hex(8)
-    while True:
-        try:
-            if await backends.leases.hold(LEASE, holder, _LEASE_S):
-                await look(backends, teller, clock)
-        except Unavailable as error:
-            _log.warning("budgets.not-read", detail=str(error))
-        except Exception:  # noqa: BLE001 -- the process does more than this, and the next look may go well
-            _log.exception("budgets.not-read")
-        await asyncio.sleep(_EVERY_S)
+
+    async def look_if_leading() -> None:
+        if await backends.leases.hold(LEASE, holder, _LEASE_S):
+            await look(backends, teller, clock)
+
+    await again_and_again(look_if_leading, every_s=_EVERY_S, failed="budgets.not-read")
 
 
 async def look(backends: Backends, teller: Teller, clock: Clock) -> None:
