@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
+import httpx
 import pytest
 
 from apx.local.platform import Platform, isolated
@@ -35,4 +36,12 @@ def acme(platform: Platform) -> Iterator[Client]:
 @pytest.fixture(scope="session")
 def globex(platform: Platform) -> Iterator[Client]:
     with Client(platform, "globex") as client:
+        yield client
+
+
+@pytest.fixture
+def control(platform: Platform) -> Iterator[httpx.Client]:
+    """Return the control API, as its admin asks it."""
+    headers = {"authorization": f"Bearer {platform.admin_token}"}
+    with httpx.Client(base_url=f"{platform.control}/api/v1", headers=headers, timeout=30, trust_env=False) as client:
         yield client

@@ -8,7 +8,6 @@ import json
 import secrets
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -27,13 +26,6 @@ pytestmark = [
 ]
 
 WISH: dict[str, Any] = {"org": "acme", "region": "us", "plans": {"orders": "enterprise", "exports": "enterprise"}}
-
-
-@pytest.fixture
-def control(platform: Platform) -> Iterator[httpx.Client]:
-    headers = {"Authorization": f"Bearer {platform.admin_token}"}
-    with httpx.Client(base_url=f"{platform.control}/api/v1", headers=headers, timeout=30, trust_env=False) as client:
-        yield client
 
 
 def made(control: httpx.Client, **terms: Any) -> dict[str, Any]:

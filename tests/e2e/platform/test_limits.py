@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -18,13 +17,6 @@ pytestmark = [
 ]
 TINY = {"quotas": [{"name": "tiny", "per": "month", "requests": 3}]}
 CENT = {"budgets": [{"name": "cent", "usd": 0.01, "per": "month", "products": ["summaries"]}]}
-
-
-@pytest.fixture
-def control(platform: Platform) -> Iterator[httpx.Client]:
-    headers = {"authorization": f"Bearer {platform.admin_token}"}
-    with httpx.Client(base_url=f"{platform.control}/api/v1", headers=headers, timeout=30, trust_env=False) as client:
-        yield client
 
 
 def give(control: httpx.Client, org: str, terms: dict[str, Any]) -> None:

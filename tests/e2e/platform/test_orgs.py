@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
 import httpx
 import pytest
 
-from apx.local.platform import Platform
 from tests.e2e.platform.client import Client, eventually
 
 pytestmark = [
@@ -16,13 +14,6 @@ pytestmark = [
     pytest.mark.timeout(300),
     pytest.mark.parametrize("platform", ["local", "gcp"], indirect=True),
 ]
-
-
-@pytest.fixture
-def control(platform: Platform) -> Iterator[httpx.Client]:
-    headers = {"authorization": f"Bearer {platform.admin_token}"}
-    with httpx.Client(base_url=f"{platform.control}/api/v1", headers=headers, timeout=30, trust_env=False) as client:
-        yield client
 
 
 def refused_within(client: Client, seconds: float) -> bool:

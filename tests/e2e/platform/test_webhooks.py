@@ -23,13 +23,6 @@ pytestmark = [
 
 
 @pytest.fixture
-def control(platform: Platform) -> Iterator[httpx.Client]:
-    headers = {"authorization": f"Bearer {platform.admin_token}"}
-    with httpx.Client(base_url=f"{platform.control}/api/v1", headers=headers, timeout=30, trust_env=False) as client:
-        yield client
-
-
-@pytest.fixture
 def receiver() -> Iterator[Receiver]:
     with Receiver() as opened:
         yield opened
