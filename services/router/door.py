@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -26,6 +26,7 @@ from apx.clock import Clock
 from apx.telemetry import logs, metrics
 from services.router import replies
 from services.router.asgi import HeaderList, encode
+from services.router.cork import Cork
 
 REMEMBERED_S = 5.0
 TELL_EVERY_S = 1.0
@@ -132,10 +133,14 @@ class Door:
 
 
 def protocol_of(door: Door) -> type[HttpToolsProtocol]:
-    """Return uvicorn's protocol with the door in it."""
+    """Return uvicorn's protocol with the door in it, and one write for an answer."""
 
     class Protocol(HttpToolsProtocol):
         turned_away = False
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            self.cork = Cork(transport, self.loop)
+            super().connection_made(cast("asyncio.Transport", self.cork))
 
         def on_headers_complete(self) -> None:
             shedder = door.shedder
@@ -144,7 +149,7 @@ def protocol_of(door: Door) -> type[HttpToolsProtocol]:
                 answer = door.turned_away(self.parser.get_method(), self.url, self.headers)
                 if answer is not None:
                     self.turned_away = True
-                    self.transport.write(answer)
+                    self.cork.write_whole(answer)
                     return
             shedder.arrive()
             self.loop.call_soon(shedder.begin)  # just before the task that the next line makes
