@@ -138,8 +138,8 @@ def protocol_of(door: Door) -> type[HttpToolsProtocol]:
     class Protocol(HttpToolsProtocol):
         turned_away = False
 
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            self.cork = Cork(transport, self.loop)
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            self.cork = Cork(cast("asyncio.Transport", transport), self.loop)
             super().connection_made(cast("asyncio.Transport", self.cork))
 
         def on_headers_complete(self) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from services.router.cork import Cork
 from tests.unit.router.desk import Desk
-from tests.unit.router.test_overload import Wire
+from tests.unit.router.wire import Wire
 
 
 class Line(asyncio.Transport):
@@ -21,11 +21,14 @@ class Line(asyncio.Transport):
         self.closed = False
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        assert not self.closed, "nothing is written to a closed transport"
         self.written.append(bytes(data))
+        assert not self.closed, "nothing is written to a closed transport"
 
     def close(self) -> None:
         self.closed = True
+
+    def is_closing(self) -> bool:
+        return self.closed
 
 
 @pytest.fixture
@@ -80,6 +83,13 @@ async def test_the_order_stays_and_closing_loses_nothing(cork: Cork, line: Line)
     cork.close()
     await asyncio.sleep(0)
     assert (b"".join(line.written), line.closed) == (b"123", True)
+
+
+async def test_what_is_held_for_a_client_that_goes_away_meanwhile_is_dropped(cork: Cork, line: Line) -> None:
+    cork.write(b"head")
+    line.closed = True
+    await asyncio.sleep(0)
+    assert not line.written
 
 
 async def test_an_accepted_request_is_answered_in_one_write(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
