@@ -6,24 +6,30 @@ import http.client
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
+from apx.local.platform import Platform
 from tests.bench.bench import Bench, NotMeasured
 from tests.bench.celery_api import KEY, start_api, start_store
 from tests.bench.edge_to_nothing import serve_nothing
-from tests.bench.load import drive, request
-from tests.bench.row import Goal, Row, Samples, interleaved, row
+from tests.bench.load import CONNECTIONS, drive, request
+from tests.bench.row import Goal, Row, interleaved, row
 from tests.bench.side import Side
 from tests.bench.trees import ORDER, bench_tree
 
 NAMES = (
     "accept",
     "accept-not-memoised",
+    "accept-crowd",
+    "accept-crowd-not-memoised",
     "accept-router-cpu",
     "accept-router-cpu-not-memoised",
     "accept-edge-cpu",
     "accept-store-cpu",
     "accept-celery",
+    "accept-celery-crowd",
     "accept-celery-everysec",
 )
+CROWD = 256
+"""Connections: as many requests as a router has room for at once."""
 MANY = 20_000
 """Distinct bodies: more than the memo keeps."""
 OURS = "APX: key, policy with the body, limit, receipt, one synced write, a log line; no worker runs."
@@ -39,44 +45,66 @@ CELERY = (
 
 
 def rows(bench: Bench) -> Iterator[Row]:
-    """Measure requests a second over 64 connections."""
+    """Measure requests a second, over 64 connections and over as many as there is room for."""
     platform = bench.platform("apx", bench_tree(bench.folder / "gitops"), without=("worker", "demo"))
+    yield from _beside_nothing(bench, platform)
+    yield from _beside_celery(bench, platform)
+
+
+def _beside_nothing(bench: Bench, platform: Platform) -> Iterator[Row]:
     floor = serve_nothing(bench)
     same, many = orders(platform.keys["acme"], 1), orders(platform.keys["acme"], MANY)
     for port in (platform.settings.edge_port, floor.port):
         check_answer(port, same[0], "202")
     ours_pids = {name: platform.pid(name) for name in ("router", "edge", "valkey")}
     floor_pids = {"router": floor.application_pid, "edge": floor.envoy_pid}
-    ours, ours_many = (Side(bench, platform.settings.edge_port, sent, ours_pids) for sent in (same, many))
-    null, null_many = (Side(bench, floor.port, sent, floor_pids) for sent in (same, many))
-    for side in (ours, null, ours_many, null_many):
-        side.warm_up()
-    sides = {"ours": ours.rate, "null": null.rate, "ours-many": ours_many.rate, "null-many": null_many.rate}
-    found = interleaved(sides, bench.rounds)
-    yield _against_floor("accept", found["ours"], found["null"], 0.65, "The same request again: decisions memoised.")
-    yield _against_floor(
-        "accept-not-memoised", found["ours-many"], found["null-many"], 0.5, "20,000 bodies in turn: none memoised."
-    )
-    yield from _processor_time(ours, ours_many, null)
+
+    def sides(connections: int) -> dict[str, Side]:
+        found = {
+            f"{whose}{how}": Side(bench, port, sent, pids, connections=connections)
+            for how, sent in (("", same), ("-many", many))
+            for whose, port, pids in (
+                ("ours", platform.settings.edge_port, ours_pids),
+                ("null", floor.port, floor_pids),
+            )
+        }
+        for side in found.values():
+            side.warm_up()
+        return found
+
+    few = sides(CONNECTIONS)
+    yield from _against_floor("accept", few, bench.rounds)
+    yield from _against_floor("accept-crowd", sides(CROWD), bench.rounds, f"Over {CROWD} connections. ")
+    yield from _processor_time(few["ours"], few["ours-many"], few["null"])
+
+
+def _beside_celery(bench: Bench, platform: Platform) -> Iterator[Row]:
     always, everysec = start_store(bench, "always"), start_store(bench, "everysec", "everysec")
-    theirs = orders(KEY, MANY)
+    sent, theirs = orders(platform.keys["acme"], MANY), orders(KEY, MANY)
     port, how = _faster(bench, {way: start_api(bench, always, way) for way in ("thread", "direct")}, theirs)
-    other_port = start_api(bench, everysec, how)
+    ours_port, other_port = platform.settings.edge_port, start_api(bench, everysec, how)
     beside = {
-        "ours": ours_many.rate,
-        "always": Side(bench, port, theirs, {}).rate,
-        "everysec": Side(bench, other_port, theirs, {}).rate,
+        "ours": Side(bench, ours_port, sent, {}),
+        "always": Side(bench, port, theirs, {}),
+        "ours-crowd": Side(bench, ours_port, sent, {}, connections=CROWD),
+        "crowd": Side(bench, port, theirs, {}, connections=CROWD),
+        "everysec": Side(bench, other_port, theirs, {}),
     }
-    found = interleaved(beside, bench.rounds)
-    yield row(
-        "accept-celery",
-        found["ours"],
-        found["always"],
-        unit="req/s",
-        peer="FastAPI + Celery",
-        goal=Goal(ratio_from=8),
-        note=f"{OURS} Not memoised. {CELERY.format(fsync='appendfsync always')} apply_async: {how}, the faster here.",
-    )
+    found = interleaved({name: side.rate for name, side in beside.items()}, bench.rounds)
+    note = f"{OURS} Not memoised. {CELERY.format(fsync='appendfsync always')} apply_async: {how}, the faster here."
+    for name, ours, peer, over in (
+        ("accept-celery", "ours", "always", ""),
+        ("accept-celery-crowd", "ours-crowd", "crowd", f"Over {CROWD} connections. "),
+    ):
+        yield row(
+            name,
+            found[ours],
+            found[peer],
+            unit="req/s",
+            peer="FastAPI + Celery",
+            goal=Goal(ratio_from=8),
+            note=over + note,
+        )
     yield row(
         "accept-celery-everysec",
         found["ours"],
@@ -110,16 +138,21 @@ def check_answer(port: int, sent: bytes, status: str) -> None:
         raise NotMeasured(f"{method} {target} answers {answer.status}: {said!r}")
 
 
-def _against_floor(name: str, ours: Samples, floor: Samples, goal: float, note: str) -> Row:
-    return row(
-        name,
-        ours,
-        floor,
-        unit="req/s",
-        peer="Envoy → null ASGI",
-        goal=Goal(ratio_from=goal),
-        note=f"{note} {OURS} {FLOOR}",
-    )
+def _against_floor(name: str, sides: dict[str, Side], rounds: int, over: str = "") -> Iterator[Row]:
+    found = interleaved({whose: side.rate for whose, side in sides.items()}, rounds)
+    for row_name, how, goal, note in (
+        (name, "", 0.65, "The same request again: decisions memoised."),
+        (f"{name}-not-memoised", "-many", 0.5, f"{MANY:,} bodies in turn: none memoised."),
+    ):
+        yield row(
+            row_name,
+            found[f"ours{how}"],
+            found[f"null{how}"],
+            unit="req/s",
+            peer="Envoy → null ASGI",
+            goal=Goal(ratio_from=goal),
+            note=f"{over}{note} {OURS} {FLOOR}",
+        )
 
 
 def _processor_time(ours: Side, ours_many: Side, null: Side) -> Iterator[Row]:

@@ -35,7 +35,7 @@ LEVELS = 10
 
 
 def rows(bench: Bench) -> Iterator[Row]:
-    """Measure requests a second over 64 connections, in turn."""
+    """Measure requests a second, in turn."""
     full, plain = (_side(bench, name) for name in ("all-limits", "one-limit"))
     for side in (full, plain):
         side.warm_up()

@@ -58,25 +58,30 @@ def request(method: str, target: str, headers: dict[str, str], body: bytes = b""
     return f"{method} {target} HTTP/1.1\r\n{head}\r\n".encode("latin-1") + body
 
 
-def drive(port: int, requests: Sequence[bytes], *, seconds: float, folder: Path) -> Load:
-    """Send the requests round and round over 64 connections, each answered before the next one is sent on it.
+def drive(
+    port: int, requests: Sequence[bytes], *, seconds: float, folder: Path, connections: int = CONNECTIONS
+) -> Load:
+    """Send the requests round and round over so many connections, each answered before the next one is sent on it.
 
     Raises `NotMeasured` when anything but a success came back.
     """
     wrk = shutil.which("wrk")
-    load = _wrk(wrk, port, requests, seconds, folder) if wrk else _own(port, requests, seconds)
+    if wrk:
+        load = _wrk([wrk, "-t1", f"-c{connections}"], port, requests, seconds, folder)
+    else:
+        load = _own(port, requests, seconds, connections)
     if load.refused or load.broken or not load.requests:
         said = f"{load.requests} answers, {load.refused} of them refusals, and {load.broken} broken connections"
         raise NotMeasured(f"port {port}: {said}")
     return load
 
 
-def _wrk(wrk: str, port: int, requests: Sequence[bytes], seconds: float, folder: Path) -> Load:
+def _wrk(wrk: Sequence[str], port: int, requests: Sequence[bytes], seconds: float, folder: Path) -> Load:
     data, script = folder / "requests.bin", folder / "load.lua"
     data.write_bytes(b"\0".join(requests))
     script.write_text(_SCRIPT % msgspec.json.encode(str(data)).decode(), encoding="utf-8")
     # Whole seconds are all that wrk takes.
-    command = [wrk, "-t1", f"-c{CONNECTIONS}", "--timeout", "10s", f"-d{max(1, round(seconds))}s"]
+    command = [*wrk, "--timeout", "10s", f"-d{max(1, round(seconds))}s"]
     done = subprocess.run(
         [*command, "-s", str(script), f"http://127.0.0.1:{port}/"],
         capture_output=True,
@@ -89,9 +94,9 @@ def _wrk(wrk: str, port: int, requests: Sequence[bytes], seconds: float, folder:
     return msgspec.json.decode(done.stdout.rpartition("\n")[2], type=Load)
 
 
-def _own(port: int, requests: Sequence[bytes], seconds: float) -> Load:
+def _own(port: int, requests: Sequence[bytes], seconds: float, connections: int) -> Load:
     begun = time.perf_counter()
-    found = sockets.closed_loop(port, requests, connections=CONNECTIONS, seconds=seconds)
+    found = sockets.closed_loop(port, requests, connections=connections, seconds=seconds)
     times = found.latencies
     return Load(
         requests=len(times),

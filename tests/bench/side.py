@@ -7,15 +7,24 @@ from collections.abc import Mapping, Sequence
 import psutil
 
 from tests.bench.bench import Bench
-from tests.bench.load import drive
+from tests.bench.load import CONNECTIONS, drive
 from tests.bench.row import Samples
 
 
 class Side:
     """What is asked the same way in each round, and the processor time that its processes took for a request."""
 
-    def __init__(self, bench: Bench, port: int, sent: Sequence[bytes], pids: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        bench: Bench,
+        port: int,
+        sent: Sequence[bytes],
+        pids: Mapping[str, int],
+        *,
+        connections: int = CONNECTIONS,
+    ) -> None:
         self._bench = bench
+        self._connections = connections
         self._port = port
         self._sent = sent
         self._processes = {name: psutil.Process(pid) for name, pid in pids.items()}
@@ -23,7 +32,13 @@ class Side:
 
     def rate(self) -> float:
         before = self._cpu_s()
-        load = drive(self._port, self._sent, seconds=self._bench.seconds, folder=self._bench.folder)
+        load = drive(
+            self._port,
+            self._sent,
+            seconds=self._bench.seconds,
+            folder=self._bench.folder,
+            connections=self._connections,
+        )
         for name, after in self._cpu_s().items():
             self._cpu_us[name].append((after - before[name]) / load.requests * 1e6)
         return load.rate

@@ -26,7 +26,8 @@ MOST_USD = 1_000_000
 FRESH_S = 60.0
 IN_THREAD = os.environ.get("PEER_DISPATCH") == "thread"
 
-store = Redis(unix_socket_path=os.environ["PEER_STORE"], decode_responses=True)
+# By default no more than 100 connections: when a key has to be looked up again, every request under way does.
+store = Redis(unix_socket_path=os.environ["PEER_STORE"], decode_responses=True, max_connections=1024)
 known: dict[str, tuple[str, float]] = {}
 buckets: dict[str, tuple[float, float]] = {}
 
