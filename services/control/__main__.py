@@ -21,6 +21,7 @@ from services.control.app import Office, create_app
 from services.control.budgets import watch_budgets
 from services.control.housekeeping import clear_blobs
 from services.control.lanes import watch_lanes
+from services.control.pace import Pace
 from services.control.settings import ControlSettings
 
 
@@ -62,7 +63,11 @@ async def serve(settings: ControlSettings) -> None:
             bootstrap.loader(settings),
             SpanFile(settings.home / "traces" / "spans.jsonl"),
             Access(
-                bootstrap.operators(settings), bootstrap.admin_token(settings), backends.members, _assertions(settings)
+                bootstrap.operators(settings),
+                bootstrap.admin_token(settings),
+                backends.members,
+                Pace(bootstrap.CLOCK, settings.rate),
+                _assertions(settings),
             ),
             Office(
                 receipts=bootstrap.receipts(settings, settings.region),

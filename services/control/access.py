@@ -23,6 +23,7 @@ from apx.admission.operators import Operator, Operators, Role
 from apx.audit.record import By
 from apx.errors import NotFound, Permanent
 from apx.telemetry import logs
+from services.control.pace import Pace
 
 Reads = Callable[[str], Operator | None]
 """Returns whom a bearer token is for, or an assertion about."""
@@ -42,14 +43,20 @@ class Access:
     """Reads tokens, asks for roles."""
 
     def __init__(
-        self, operators: Operators, admin_token: str, members: MemberStore, assertions: Reads | None = None
+        self,
+        operators: Operators,
+        admin_token: str,
+        members: MemberStore,
+        pace: Pace,
+        assertions: Reads | None = None,
     ) -> None:
         """Without `assertions` the proxy's header says nothing: anybody could have written it."""
         self._members = members
+        self._pace = pace
         self._assertions = assertions
         self._readers: tuple[Reads, ...] = (_admin(admin_token), operators.read)
         self.caller: Callable[..., Any] = self._calls()
-        """A dependency that gives who calls, with their roles, or answers 401. It allows nothing."""
+        """A dependency that gives who calls, with their roles, or answers 401 or 429. It allows nothing."""
 
     def needs(self, role: Role, of: OrgOf | None = None) -> Callable[..., Any]:
         """Return a dependency that gives the caller, or answers 401, 403 or 404.
@@ -114,19 +121,19 @@ class Access:
 
     def _calls(self) -> Callable[..., Any]:
         def read(
-            request: Request,
             authorization: Annotated[str, Header()] = "",
             assertion: Annotated[str | None, Header(alias=HEADER, include_in_schema=False)] = None,
-        ) -> Operator:
-            caller = self._read(authorization, assertion)
-            if caller is None:
-                _tell(request, None, 401)
-                raise HTTPException(401, _WHO, {"www-authenticate": 'Bearer realm="apx control"'})
-            return caller
+        ) -> Operator | None:
+            return self._read(authorization, assertion)
 
         known = Depends(read)
 
-        async def calls(caller: Operator = known) -> Operator:
+        async def calls(request: Request, caller: Operator | None = known) -> Operator:
+            if caller is None:
+                self._pace.take_refused(self.source(request))
+                _tell(request, None, 401)
+                raise HTTPException(401, _WHO, {"www-authenticate": 'Bearer realm="apx control"'})
+            self._pace.take(caller.subject)
             if not caller.member or caller.may("admin"):
                 return caller
             roles = await self._members.roles_of(caller.subject.lower())

@@ -34,6 +34,7 @@ ANSWERS: dict[int | str, dict[str, Any]] = {
     404: _described("there is no such thing"),
     409: _described("somebody else was first, or the state does not allow it"),
     422: _described("the call is not right"),
+    429: _described("this caller calls too often; try again after `retry-after` seconds"),
     503: _described("the store does not answer; try again"),
 }
 """What every operation may answer besides its own."""

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from apx.catalog.model import Rate
 from apx.settings import Settings
 
 
@@ -27,5 +28,14 @@ class ControlSettings(Settings):
     control_port: int = Field(default=8081, ge=1, le=65535)
     control_idle_timeout_s: int = Field(default=60, ge=1)
     """A connection without a request."""
+    control_calls_per_second: float = Field(default=50.0, gt=0, le=100_000)
+    """What one caller may go on with, at each control process."""
+    control_calls_burst: int = Field(default=500, ge=1, le=1_000_000)
+    """What one caller may make at once after a pause."""
     drain_s: int = Field(default=5, ge=1)
     """How long requests under way may take after SIGTERM."""
+
+    @property
+    def rate(self) -> Rate:
+        """Return how often one caller may call."""
+        return Rate(per_second=self.control_calls_per_second, burst=self.control_calls_burst)

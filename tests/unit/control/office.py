@@ -28,7 +28,7 @@ from apx.backends.memory.results import MemoryResults
 from apx.backends.memory.rollouts import MemoryRollouts
 from apx.backends.memory.webhooks import MemoryWebhooks
 from apx.bootstrap import Backends
-from apx.catalog.model import Slo
+from apx.catalog.model import Rate, Slo
 from apx.clock import ManualClock
 from apx.release.load import Loader
 from apx.requests.model import Envelope, Problem, Result
@@ -43,11 +43,14 @@ from apx.webhooks.manage import Webhooks
 from apx.webhooks.signing import Vault
 from services.control import app as control_app
 from services.control.access import Access
+from services.control.pace import Pace
 from tests.unit.release.examples import TRUSTED, manifest, stored
 
 TOKEN = "apxadm_canary"
 SEALS = Seals(b"c" * 32)
 UNKNOWN = "sha256:" + "0" * 64
+UNHURRIED = Rate(per_second=1_000.0, burst=1_000_000)
+"""Its clock stands still, and some tests call often."""
 
 
 class Rollouts(MemoryRollouts):
@@ -76,7 +79,7 @@ class Month(Objectives):
 class Office:
     """The control API over adapters in process."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, callers: Rate = UNHURRIED, strangers: Rate = UNHURRIED) -> None:
         clock = ManualClock()
         self.folder, self.month = folder, Month()
         self.rollouts, self.keys, self.results = Rollouts(clock), MemoryKeys(), MemoryResults(clock)
@@ -104,7 +107,7 @@ class Office:
         self.usage = Collecting(Collector(self.bus.usage, UsageFiles(folder / "usage")), UsageFiles(folder / "usage"))
         self.operators = Operators(b"o" * 32, clock)
         self.clock, self.counts = clock, backends.counts
-        access = Access(self.operators, TOKEN, backends.members)
+        access = Access(self.operators, TOKEN, backends.members, Pace(clock, callers, strangers))
         self.webhooks = backends.webhooks
         self.loader, self.receipts = Loader(releases, TRUSTED), Receipts([b"r" * 32], "us")
         more = control_app.Office(

@@ -32,7 +32,9 @@ from apx.backends.memory.members import MemoryMembers
 from apx.clock import ManualClock
 from services.control.access import Access, depends
 from services.control.orgs import of_path
+from services.control.pace import Pace
 from services.control.problems import answer_with_problems
+from tests.unit.control.office import UNHURRIED
 
 AUDIENCE = "/projects/123/global/backendServices/456"
 NOW_S = 1_800_000_000.0
@@ -234,7 +236,7 @@ class TestApi:
 
     def client(self, clock: ManualClock, *, behind_proxy: bool) -> httpx.AsyncClient:
         reads = reader(clock).read if behind_proxy else None
-        access = Access(Operators(b"s" * 32, clock), "apxadm_x", self.members, reads)
+        access = Access(Operators(b"s" * 32, clock), "apxadm_x", self.members, Pace(clock, UNHURRIED), reads)
         app, operating = FastAPI(), depends(access, "operator", of_path)
         answer_with_problems(app)
 

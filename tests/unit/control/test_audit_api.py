@@ -10,7 +10,8 @@ from apx.admission.operators import Operators
 from apx.backends.memory.members import MemoryMembers
 from apx.clock import ManualClock
 from services.control.access import Access
-from tests.unit.control.office import TOKEN, Office, code
+from services.control.pace import Pace
+from tests.unit.control.office import TOKEN, UNHURRIED, Office, code
 
 KEY = "sha256:" + "0" * 64
 
@@ -90,7 +91,8 @@ def test_what_was_forwarded_is_believed_behind_the_proxy_alone(
     *, proxied: bool, asserted: bool, forwarded: str, source: str
 ) -> None:
     reads = (lambda _: None) if proxied else None
-    access = Access(Operators(b"o" * 32, ManualClock()), TOKEN, MemoryMembers(), reads)
+    clock = ManualClock()
+    access = Access(Operators(b"o" * 32, clock), TOKEN, MemoryMembers(), Pace(clock, UNHURRIED), reads)
     fields = [(b"x-forwarded-for", forwarded.encode()), *([(HEADER.encode(), b"x")] if asserted else [])]
     request = Request({"type": "http", "headers": fields, "client": ("192.0.2.7", 1)})
     assert access.source(request) == source
