@@ -66,7 +66,8 @@ class Teller:
         if self._read_to is None:
             head = await self._audit.head()
             wanted = Wanted(since_ms=since_ms, action=ACTION)
-            self._told = set(map(_name, await newest(self._audit, wanted, _MOST_KEPT, before=head.number + 1)))
+            told = await newest(self._audit, wanted, _MOST_KEPT, before=head.number + 1)
+            self._told = set(map(_name, told.entries))
             self._read_to = head.number
         while page := await self._audit.read(self._read_to):
             self._told |= {_name(entry) for entry in page if entry.action == ACTION}

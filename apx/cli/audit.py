@@ -81,7 +81,7 @@ def checkpoint() -> None:
 
 def _wanted(since: str, product: str, org: str, actor: str) -> Wanted:
     since_ms = int(read_moment(since, what="--since").timestamp() * 1000) if since else 0
-    return Wanted(since_ms=since_ms, product=product, org=org, actor=actor)
+    return Wanted(since_ms=since_ms, product=product, orgs=frozenset({org}) if org else None, actor=actor)
 
 
 def _row(one: Entry) -> tuple[object, ...]:
@@ -98,7 +98,7 @@ def _read(path: Path) -> list[Checkpoint]:
 
 async def _newest(wanted: Wanted, limit: int) -> list[Entry]:
     async with bootstrap.backends(Settings.load()) as backends:
-        return await newest(backends.audit, wanted, limit)
+        return (await newest(backends.audit, wanted, limit)).entries
 
 
 async def _export(wanted: Wanted) -> None:

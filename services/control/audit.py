@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Request, Response
 
 from apx.admission.operators import Operator
 from apx.audit.checkpoint import Seals
@@ -19,6 +19,8 @@ from apx.bootstrap import Backends
 from services.control.access import Access
 
 Text = Annotated[str, Query(max_length=100)]
+MOST_LOOKED_AT = 5_000
+"""Entries, for one page: a call that finds little does not read the whole log."""
 
 
 def audit(backends: Backends, seals: Seals, access: Access) -> APIRouter:
@@ -36,21 +38,22 @@ def audit(backends: Backends, seals: Seals, access: Access) -> APIRouter:
         action: Text = "",
         before: Annotated[int, Query(ge=0, le=2**53, description="Only what stands in front of this number.")] = 0,
         limit: Annotated[int, Query(ge=1, le=500)] = 50,
+        request: Request,
+        response: Response,
         caller: Operator = looking,
     ) -> list[dict[str, Any]]:
-        """List who changed what, from where and why; newest first. `action` is a beginning: `key-`, `rollout-`."""
-        found = [
-            entry
-            for one in caller.asks(org or None)
-            for entry in await newest(
-                backends.audit,
-                Wanted(since_ms=since_ms, product=product, org=one or "", actor=actor, action=action),
-                limit,
-                before=before,
-            )
-        ]
-        found.sort(key=lambda entry: entry.number, reverse=True)
-        return [_shown(entry, caller) for entry in found[:limit]]
+        """List who changed what, from where and why; newest first. `action` is a beginning: `key-`, `rollout-`.
+
+        Where there may be more, the field `link` leads to the next page (RFC 8288). A page may hold fewer than `limit`.
+        """
+        asked = caller.asks(org or None)
+        orgs = None if None in asked else frozenset(filter(None, asked))
+        wanted = Wanted(since_ms=since_ms, product=product, orgs=orgs, actor=actor, action=action)
+        page = await newest(backends.audit, wanted, limit, before=before, look_at=MOST_LOOKED_AT)
+        if page.before:
+            following = request.url.include_query_params(before=page.before)
+            response.headers["link"] = f'<{following.path}?{following.query}>; rel="next"'
+        return [_shown(entry, caller) for entry in page.entries]
 
     @router.get("/audit/verify", dependencies=[viewer])
     async def verified() -> dict[str, Any]:

@@ -6,12 +6,14 @@ import asyncio
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from apx.audit.checkpoint import Seals
-from apx.audit.entry import Change, Head, chained
+from apx.audit.entry import Change, Entry, Head, chained
 from apx.audit.sealing import Sealer
-from apx.audit.select import Wanted, newest, oldest
+from apx.audit.select import Page, Wanted, newest, oldest
 from apx.audit.verify import MOST_UNSEALED, verify_store
 from apx.backends.memory.audit import MemoryAudit
 from apx.errors import Conflict, Unavailable
@@ -106,19 +108,40 @@ async def test_the_newest_that_are_wanted_come_first_and_page_by_page() -> None:
     store = await log(1203)
     wanted = Wanted(actor="ann")
     first = await newest(store, wanted, 3)
-    assert [one.number for one in first] == [1202, 1200, 1198]
-    assert [one.number for one in await newest(store, wanted, 2, before=first[-1].number)] == [1196, 1194]
-    assert len(await newest(store, wanted, 10_000)) == 601
-    assert await newest(store, Wanted(actor="nobody"), 5) == []
-    assert [one.number for one in await newest(store, Wanted(), 1, before=2**53)] == [1203]
-    assert await newest(store, Wanted(since_ms=2**53), 5) == []
+    assert [one.number for one in first.entries] == [1202, 1200, 1198]
+    assert [one.number for one in (await newest(store, wanted, 2, before=first.before)).entries] == [1196, 1194]
+    whole = await newest(store, wanted, 10_000)
+    assert (len(whole.entries), whole.before) == (601, 0)
+    assert await newest(store, Wanted(actor="nobody"), 5) == Page([], 0)
+    assert [one.number for one in (await newest(store, Wanted(), 1, before=2**53)).entries] == [1203]
+    assert await newest(store, Wanted(since_ms=2**53), 5) == Page([], 0)
+
+
+@given(
+    entries=st.integers(0, 1_300),
+    limit=st.integers(1, 700),
+    look_at=st.integers(1, 1_500),
+    actor=st.sampled_from(["", "ann", "nobody"]),
+)
+async def test_page_after_page_finds_each_once_whatever_is_looked_at(
+    entries: int, limit: int, look_at: int, actor: str
+) -> None:
+    store, wanted = await log(entries), Wanted(actor=actor)
+    found: list[Entry] = []
+    before = pages = 0
+    while pages == 0 or before:
+        page = await newest(store, wanted, limit, before=before, look_at=look_at)
+        assert len(page.entries) <= limit
+        assert page.before < (before or entries + 1)
+        found, before, pages = found + page.entries, page.before, pages + 1
+    assert found == [one for one in reversed(await store.read(0, entries)) if wanted.fits(one)]
 
 
 async def test_an_export_has_all_that_is_wanted_in_order() -> None:
     store = await log(1203)
     numbers = [one.number async for one in oldest(store, Wanted(product="orders", action="rollout-"))]
     assert numbers == list(range(2, 1204, 2))
-    assert [one async for one in oldest(store, Wanted(org="acme"))] == []
+    assert [one async for one in oldest(store, Wanted(orgs=frozenset({"acme"})))] == []
 
 
 def test_a_checkpoint_is_written_as_it_is_read() -> None:

@@ -78,6 +78,22 @@ async def test_the_log_is_filtered_and_verified(office: Office) -> None:
     assert (report["sound"], report["entries"], report["findings"]) == (True, 2, [])
 
 
+async def test_a_link_leads_from_page_to_page(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.control.audit.MOST_LOOKED_AT", 3)
+    await give(office)
+    async with office.client() as admin:
+        for _ in range(4):
+            await admin.post("/orgs/acme/suspend", json={"why": "unpaid"})
+            await admin.post("/orgs/acme/resume", json={"why": "paid"})
+        numbers, pages, url = [], [], "/api/v1/audit?action=org-s&limit=2"
+        while url:
+            answer = await admin.get(f"http://control{url}")
+            pages.append(len(answer.json()))
+            numbers += [entry["number"] for entry in answer.json()]
+            url = answer.links.get("next", {}).get("url", "")
+    assert (numbers, pages) == ([7, 5, 3, 1], [1, 2, 1])
+
+
 @pytest.mark.parametrize(
     ("proxied", "asserted", "forwarded", "source"),
     [
