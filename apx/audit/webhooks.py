@@ -45,10 +45,8 @@ class RecordedWebhooks(WebhookStore):
 
     async def replace(self, before: Webhook, after: Webhook) -> bool:
         """Record and store a change of a webhook."""
-        rotated = before.secret != after.secret
-        action = "webhook-rotate" if rotated else "webhook-enable" if after.enabled else "webhook-disable"
-        states = {} if rotated else {"before": before.state, "after": after.state, "why": after.reason}
-        async with self._recorder.recorded(action, _named(before), org=before.org, **states):
+        action, told = _change(before, after)
+        async with self._recorder.recorded(action, _named(before), org=before.org, **told):
             return await self._webhooks.replace(before, after)
 
     async def remove(self, webhook_id: str) -> Webhook | None:
@@ -66,6 +64,22 @@ async def replay_recorded(recorder: Recorder, webhooks: Webhooks, webhook_id: st
     since = f"what was given up from {timestamp(since_ms)} on" if since_ms else "all that was given up"
     async with recorder.recorded("webhook-replay", _named(webhook), org=webhook.org, after=since):
         return await webhooks.replay(webhook_id, since_ms=since_ms)
+
+
+def _change(before: Webhook, after: Webhook) -> tuple[str, dict[str, str]]:
+    """Return the action of a change, and what is told of it."""
+    if before.secret != after.secret:
+        return "webhook-rotate", {}
+    if before.state != after.state:
+        action = "webhook-enable" if after.enabled else "webhook-disable"
+        return action, {"before": before.state, "after": after.state, "why": after.reason}
+    moved = {"why": "another path"} if before.url != after.url and _host(before) == _host(after) else {}
+    return "webhook-change", {"before": _asks(before), "after": _asks(after), **moved}
+
+
+def _asks(webhook: Webhook) -> str:
+    events, products = ", ".join(webhook.events) or "all", ", ".join(webhook.products) or "all products"
+    return f"{_host(webhook)}: {events} of {products}"
 
 
 def _named(webhook: Webhook) -> str:

@@ -14,9 +14,10 @@ from apx.audit.webhooks import replay_recorded
 from apx.bootstrap import Backends
 from apx.cli.key import period_s
 from apx.cli.output import AsJson, moment, print_fields, print_json, print_table
+from apx.errors import Unsupported
 from apx.settings import Settings
 from apx.usage import questions
-from apx.webhooks.manage import Made, Webhooks, Wish
+from apx.webhooks.manage import Change, Made, Webhooks, Wish
 from apx.webhooks.model import Webhook, shown_webhook
 
 app = typer.Typer(help="Tell addresses of an org what happens to its requests.", no_args_is_help=True)
@@ -59,6 +60,24 @@ def show(webhook_id: Id, as_json: AsJson = False) -> None:
     if as_json:
         return print_json(shown)
     return print_fields(shown)
+
+
+@app.command()
+def change(  # noqa: PLR0917 -- typer's options have names
+    webhook_id: Id,
+    url: Annotated[str | None, typer.Option(help="Another address; what waits goes there too.")] = None,
+    event: Annotated[list[str] | None, typer.Option(help="In place of the types before; again for more.")] = None,
+    product: Annotated[list[str] | None, typer.Option(help="In place of the products before; again for more.")] = None,
+    all_events: Annotated[bool, typer.Option("--all-events", help="Every type.")] = False,
+    all_products: Annotated[bool, typer.Option("--all-products", help="Every product.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Change where it is, or what it is told of; its secret stays."""
+    asked = Change(
+        url=url, events=_chosen("event", event, all_events), products=_chosen("product", product, all_products)
+    )
+    changed = _done(lambda webhooks, _: webhooks.change(webhook_id, asked))
+    return print_json(shown_webhook(changed)) if as_json else print_fields(shown_webhook(changed))
 
 
 @app.command()
@@ -119,6 +138,12 @@ def replay(
 
     queued = _done(replayed)
     return print_json({"queued": queued}) if as_json else print(f"{queued} deliveries are queued again")
+
+
+def _chosen(option: str, names: list[str] | None, every: bool) -> tuple[str, ...] | None:
+    if names and every:
+        raise Unsupported(f"--{option} and --all-{option}s: take one of them")
+    return () if every else tuple(names) if names else None
 
 
 def _show_secret(made: Made, said: str, *, as_json: bool) -> None:

@@ -37,6 +37,14 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     ordered: bool = False
 
 
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """What becomes another of a webhook; None: it stays."""
+
+    url: str | None = None
+    events: tuple[str, ...] | None = None
+    products: tuple[str, ...] | None = None
+
+
 class Made(msgspec.Struct, frozen=True, kw_only=True):
     """A webhook and the secret that was made for it."""
 
@@ -75,9 +83,7 @@ class Webhooks:
         Raises `NotFound` for an org that has nothing here, `Unsupported` for what no webhook may be, `Conflict` where
         the org has enough of them, `Unavailable`.
         """
-        judge_url(wish.url, loopback=self._loopback)
-        _check_events(wish.events)
-        _check_products(wish.products)
+        self._check(wish.url, wish.events, wish.products)
         await known_org(orgs, keys, wish.org)
         if len(await self._store.of_org(wish.org)) >= MOST_PER_ORG:
             raise Conflict(f"{wish.org} has {MOST_PER_ORG} webhooks, which is the most: delete one")
@@ -86,8 +92,8 @@ class Webhooks:
             id=webhook_id,
             org=wish.org,
             url=wish.url,
-            events=tuple(dict.fromkeys(wish.events)),
-            products=tuple(dict.fromkeys(wish.products)),
+            events=_distinct(wish.events),
+            products=_distinct(wish.products),
             ordered=wish.ordered,
             secret=self._vault.seal(webhook_id, secret),
             created_ms=now_ms,
@@ -106,6 +112,20 @@ class Webhooks:
         if found is None:
             raise NotFound(f"no webhook {webhook_id[:80]!r}; `apx webhook list` shows them")
         return found
+
+    async def change(self, webhook_id: str, change: Change) -> Webhook:
+        """Change what it is told of, and where: what waits for it goes to the new address too.
+
+        Raises `Unsupported` for what no webhook may be, and for no change at all; else as `rotate`.
+        """
+        before = await self.one(webhook_id)
+        asked = {name: value for name, value in msgspec.structs.asdict(change).items() if value is not None}
+        if not asked:
+            raise Unsupported("nothing to change: name a url, events or products")
+        after = msgspec.structs.replace(before, **asked)
+        self._check(after.url, after.events, after.products)
+        distinct = {"events": _distinct(after.events), "products": _distinct(after.products)}
+        return await self._changed(before, url=after.url, **distinct)
 
     async def rotate(self, webhook_id: str, *, grace_s: float = GRACE_S) -> Made:
         """Make another secret; the one before signs too until the grace is over. Raises as `one`, and `Conflict`."""
@@ -167,14 +187,23 @@ class Webhooks:
             webhook = await self.enable(webhook_id)
         return await replay_deliveries(self._bus, webhook, self._clock, since_ms=since_ms)
 
+    def _check(self, url: str, events: Sequence[str], products: Sequence[str]) -> None:
+        judge_url(url, loopback=self._loopback)
+        _check_events(events)
+        _check_products(products)
+
     async def _changed(self, before: Webhook, **changes: object) -> Webhook:
         after = msgspec.structs.replace(before, **changes)
-        if not await self._store.replace(before, after):
+        if after != before and not await self._store.replace(before, after):
             raise Conflict(f"{before.id} was changed by somebody else first; look again")
         return after
 
     def _now_ms(self) -> int:
         return int(self._clock.time() * 1000)
+
+
+def _distinct(names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names))
 
 
 def _check_events(events: Sequence[str]) -> None:

@@ -1,10 +1,11 @@
-"""Webhooks over the control API: look, make, rotate, enable, disable, delete, ping. A secret is in one answer, once."""
+"""Webhooks over the control API: look, make, change, rotate, switch, delete, ping. A secret is in one answer, once."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Annotated, Any
 
+import msgspec
 from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, Field
 
@@ -12,7 +13,7 @@ from apx.admission.operators import Operator
 from apx.audit.record import By, Recorder
 from apx.audit.webhooks import replay_recorded
 from apx.bootstrap import Backends
-from apx.webhooks.manage import GRACE_S, MOST_GRACE_S, Webhooks, Wish
+from apx.webhooks.manage import GRACE_S, MOST_GRACE_S, Change, Webhooks, Wish
 from apx.webhooks.model import shown_webhook
 from services.control.access import Access, OrgOf
 from services.control.keys import Name
@@ -31,6 +32,14 @@ class WebhookWish(BaseModel, extra="forbid"):
     events: list[str] = Field(default=[], max_length=50, description="Types; none: all of them.")
     products: list[Name] = Field(default=[], max_length=100, description="Products; none: all of them.")
     ordered: bool = Field(default=False, description="One at a time, in order; a failing one holds up the others.")
+
+
+class WebhookChange(BaseModel, extra="forbid"):
+    """What becomes another; what is left out, or null, stays."""
+
+    url: str | None = Field(default=None, max_length=2048, description="As in a new one. What waits goes there too.")
+    events: list[str] | None = Field(default=None, max_length=50, description="In place of those before; []: all.")
+    products: list[Name] | None = Field(default=None, max_length=100, description="In place of those before; []: all.")
 
 
 class SecretRotation(BaseModel, extra="forbid"):
@@ -84,6 +93,11 @@ def webhooks(backends: Backends, webhooks_of: WebhooksOf, access: Access) -> API
     async def one(webhook_id: Id) -> dict[str, Any]:
         """Show what is known of a webhook."""
         return shown_webhook(await looking.one(webhook_id))
+
+    @router.patch("/webhooks/{webhook_id}")
+    async def change(webhook_id: Id, wish: WebhookChange, by: By = admin) -> dict[str, Any]:
+        """Change where it is, or what it is told of; its secret stays."""
+        return shown_webhook(await acting(by).change(webhook_id, msgspec.convert(wish.model_dump(), Change)))
 
     @router.post("/webhooks/{webhook_id}/rotate")
     async def rotate(webhook_id: Id, rotation: SecretRotation, response: Response, by: By = admin) -> dict[str, Any]:

@@ -72,6 +72,32 @@ def test_its_life_is_told_in_words(run: Run, store: Backends, made: str) -> None
     ]
 
 
+def test_it_is_changed_by_what_is_named(run: Run, made: str) -> None:
+    run("webhook", "change", made, "--event", "request.failed", "--product", "orders", "--product", "exports")
+    changed = run("webhook", "change", made, "--url", "https://other.example/y", "--all-products", "--json").json
+    assert (changed["url"], changed["events"], changed["products"]) == (
+        "https://other.example/y",
+        ["request.failed"],
+        [],
+    )
+    assert "other.example/y" in run("webhook", "change", made, "--all-events").out
+    assert run("webhook", "show", made, "--json").json["events"] == []
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ([], "nothing to change: name a url, events or products"),
+        (["--event", "request.failed", "--all-events"], "--event and --all-events: take one of them"),
+        (["--url", "http://hooks.example/x"], "url: deliveries go over TLS"),
+    ],
+)
+def test_a_change_that_cannot_be_says_why(run: Run, made: str, options: list[str], says: str) -> None:
+    refused = run("webhook", "change", made, *options)
+    assert (refused.code, refused.out) == (1, "")
+    assert says in refused.err
+
+
 def test_a_moment_that_is_none_is_refused(run: Run, made: str) -> None:
     refused = run("webhook", "replay", made, "--since", "yesterday")
     assert (refused.code, "since: 'yesterday'" in refused.err) == (1, True)

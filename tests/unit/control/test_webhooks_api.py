@@ -61,6 +61,44 @@ async def test_what_happens_to_it_is_shown(office: Office) -> None:
         assert (await admin.get(path)).status_code == 404
 
 
+async def test_what_it_is_told_of_and_where_can_be_changed(office: Office) -> None:
+    webhook = await made(office, events=["request.failed"], products=["orders"], ordered=True)
+    path = f"/webhooks/{webhook['id']}"
+    async with office.client() as admin:
+        changed = await admin.patch(path, json={"url": "https://other.example/canary-path", "products": []})
+        shown = (await admin.get(path)).json()
+        entry = (await admin.get("/audit?action=webhook-change")).text
+    secretless = {name: value for name, value in webhook.items() if name != "secret"}
+    assert shown == {**secretless, "url": "https://other.example/canary-path", "products": []} == changed.json()
+    assert "other.example: request.failed of all products" in entry
+    assert "canary-path" not in entry
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"url": None},
+        {"url": "https://10.0.0.1/x"},
+        {"url": ""},
+        {"events": ["webhook.ping"]},
+        {"events": "request.failed"},
+        {"products": ["Orders"]},
+        {"ordered": False},
+        {"secret": "whsec_x"},
+        {"org": "globex"},
+    ],
+)
+async def test_a_change_to_what_no_webhook_may_be_is_refused(office: Office, change: object) -> None:
+    webhook = await made(office)
+    path = f"/webhooks/{webhook['id']}"
+    async with office.client() as admin:
+        before = (await admin.get(path)).json()
+        assert code(await admin.patch(path, json=change))[0] == 422
+        assert (await admin.get(path)).json() == before
+        assert code(await admin.patch("/webhooks/wh_nowhere", json={"events": []})) == (404, "not-found")
+
+
 @pytest.mark.parametrize(
     "url", ["https://10.0.0.1/x", "http://hooks.example/x", "https://metadata.google.internal/x", "http://127.0.0.1/x"]
 )
@@ -80,6 +118,7 @@ async def test_who_only_looks_changes_nothing_and_who_operates_makes_none(office
         for action in ("enable", "disable", "ping", "replay", "rotate"):
             assert (await viewer.post(f"{path}/{action}", json={"why": "x"})).status_code == 403
         assert (await operator.post(f"{path}/rotate", json={})).status_code == 403
+        assert (await operator.patch(path, json={"events": []})).status_code == 403
         assert (await operator.delete(path)).status_code == 403
         assert (await operator.post("/webhooks", json={"org": "acme", "url": URL})).status_code == 403
         assert (await operator.post(f"{path}/ping")).status_code == 202

@@ -96,6 +96,7 @@ TABLE: dict[str, Takes] = {
     "GET /webhooks": part(),
     "POST /webhooks": org("admin", 201, {"org": "acme", "url": URL}),
     "GET /webhooks/{webhook_id}": org("viewer"),
+    "PATCH /webhooks/{webhook_id}": org("admin", 200, {"events": ["request.failed"]}),
     "POST /webhooks/{webhook_id}/rotate": org("admin", 200, {}),
     "DELETE /webhooks/{webhook_id}": org("admin", 204),
     "POST /webhooks/{webhook_id}/enable": org("operator", 409),

@@ -7,8 +7,8 @@ from apx.admission.keys import KeyRecord
 from apx.audit.record import By, Recorder
 from apx.audit.webhooks import RecordedWebhooks, replay_recorded
 from apx.errors import Conflict, NotFound, Unavailable, Unsupported
-from apx.webhooks.manage import Made, Webhooks, Wish
-from apx.webhooks.model import MOST_PER_ORG, read_webhook, read_webhooks, shown_webhook
+from apx.webhooks.manage import Change, Made, Webhooks, Wish
+from apx.webhooks.model import MOST_PER_ORG, Webhook, read_webhook, read_webhooks, shown_webhook
 from tests.unit.webhooks.examples import URL, VAULT, Telling, webhook
 
 
@@ -65,6 +65,61 @@ async def test_an_org_has_so_many_and_no_more(telling: Telling) -> None:
         await create(telling)
 
 
+async def test_a_change_leaves_the_rest_as_it_was(telling: Telling) -> None:
+    made = await create(telling, events=["request.failed"], products=["orders"], ordered=True)
+    id_ = made.webhook.id
+    await telling.manage.change(id_, Change(url="https://other.example/x"))
+    assert await telling.manage.one(id_) == msgspec.structs.replace(made.webhook, url="https://other.example/x")
+    await telling.manage.change(id_, Change(events=(), products=("exports", "exports")))
+    kept = await telling.manage.one(id_)
+    assert (kept.url, kept.events, kept.products) == ("https://other.example/x", (), ("exports",))
+    assert VAULT.open(id_, kept.secret) == made.secret
+
+
+async def test_what_waits_goes_to_the_new_address(telling: Telling) -> None:
+    await telling.store.add(webhook())
+    await telling.manage.ping("wh_1")
+    await telling.manage.change("wh_1", Change(url="https://other.example/x"))
+    await telling.attempt()
+    [request] = telling.client.requests
+    assert request.url.startswith("https://other.example")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (Change(), "nothing to change"),
+        (Change(url="https://10.0.0.1/x"), "url: this address is not on the public internet"),
+        (Change(events=("webhook.ping",)), "events: 'webhook.ping'"),
+        (Change(products=("Orders",)), "products: 'Orders'"),
+        (Change(products=("a",) * 101), "products: 101"),
+    ],
+)
+async def test_what_no_webhook_may_become_changes_nothing(telling: Telling, change: Change, says: str) -> None:
+    made = webhook()
+    await telling.store.add(made)
+    with pytest.raises(Unsupported, match=says):
+        await telling.manage.change("wh_1", change)
+    assert await telling.manage.one("wh_1") == made
+
+
+async def test_a_change_that_another_was_ahead_of_is_a_conflict(telling: Telling) -> None:
+    made = webhook()
+    ordered = msgspec.structs.replace(made, ordered=True)
+    await telling.store.add(made)
+    find = telling.store.find
+
+    async def overtaken(webhook_id: str) -> Webhook | None:
+        found = await find(webhook_id)
+        await telling.store.replace(made, ordered)
+        return found
+
+    telling.store.find = overtaken  # type: ignore[method-assign]
+    with pytest.raises(Conflict, match="somebody else first"):
+        await telling.manage.change("wh_1", Change(products=("orders",)))
+    assert await find("wh_1") == ordered
+
+
 async def test_a_rotation_without_grace_ends_the_old_secret_at_once(telling: Telling) -> None:
     made = await create(telling)
     rotated = await telling.manage.rotate(made.webhook.id, grace_s=0)
@@ -91,6 +146,8 @@ async def test_what_is_so_already_is_a_conflict(telling: Telling) -> None:
 
 async def test_an_unknown_webhook_is_not_found(telling: Telling) -> None:
     manage = telling.manage
+    with pytest.raises(NotFound, match="no webhook 'wh_9'"):
+        await manage.change("wh_9", Change(events=()))
     for act in (manage.one, manage.rotate, manage.enable, manage.delete, manage.ping, manage.replay):
         with pytest.raises(NotFound, match="no webhook 'wh_9'"):
             await act("wh_9")
@@ -113,6 +170,9 @@ async def test_each_change_is_recorded_without_secret_or_path(telling: Telling) 
     made = await create(telling, url="https://hooks.example/canary")
     id_ = made.webhook.id
     rotated = await telling.manage.rotate(id_)
+    await telling.manage.change(id_, Change(url="https://hooks.example/canary/2", events=("request.failed",)))
+    await telling.manage.change(id_, Change(url="https://other.example/canary", products=("orders",)))
+    await telling.manage.change(id_, Change(products=("orders",)))  # as it is: nothing is changed
     await telling.manage.disable(id_, "broken")
     await replay_recorded(recorder, telling.manage, id_, since_ms=0)
     await telling.manage.delete(id_)
@@ -121,6 +181,8 @@ async def test_each_change_is_recorded_without_secret_or_path(telling: Telling) 
     assert actions == [
         "webhook-create",
         "webhook-rotate",
+        "webhook-change",
+        "webhook-change",
         "webhook-disable",
         "webhook-replay",
         "webhook-enable",
@@ -131,7 +193,13 @@ async def test_each_change_is_recorded_without_secret_or_path(telling: Telling) 
     assert made.secret not in told
     assert rotated.secret not in told
     assert "canary" not in told
-    assert entries[2].why == "broken"
+    assert (entries[2].before, entries[2].why) == ("hooks.example: all of all products", "another path")
+    assert (entries[3].before, entries[3].after, entries[3].why) == (
+        "hooks.example: request.failed of all products",
+        "other.example: request.failed of orders",
+        "",
+    )
+    assert entries[4].why == "broken"
 
 
 def test_a_record_that_cannot_be_read_hinders_no_other_webhook() -> None:
