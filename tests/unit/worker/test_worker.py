@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 
 import msgspec
 import pytest
 
-from apx.errors import ReleaseRejected
+from apx.errors import Misconfigured, ReleaseRejected
 from apx.requests import execution
-from apx.requests.model import Envelope, Result
+from apx.requests.model import Delivery, Envelope, Result
+from apx.requests.ports import ProductBounds
 from apx.requests.specs import Terms
 from tests.unit.worker.world import World, eventually, spec_for
 
@@ -142,6 +144,27 @@ async def test_a_lost_lease_leaves_no_result(world: World) -> None:
         await eventually(lambda: worker.in_flight == 0)
     await eventually(lambda: world.received()[0].outcome == "cancelled")
     assert envelope.id not in world.lanes.results
+
+
+@pytest.mark.parametrize("fault", [Misconfigured("the store refused this process"), RuntimeError("ERR unknown")])
+async def test_a_bus_that_gives_nothing_for_a_reason_nobody_foresaw_ends_no_call(
+    world: World, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    receive, faults = world.lanes.receive, [fault]
+
+    async def refusing_once(worker: str, products: Sequence[ProductBounds], room: int) -> list[Delivery]:
+        if faults and world.received():
+            raise faults.pop()
+        return await receive(worker, products, room)
+
+    monkeypatch.setattr(world.lanes, "receive", refusing_once)
+    under_way = await world.publish("/null", query="x-demo-delay-ms=500")
+    async with world.working():
+        await eventually(lambda: not faults)
+        after = await world.publish("/null", org="globex")
+        assert (await world.result_of(under_way)).state == "succeeded"
+        assert (await world.result_of(after)).state == "succeeded"
+    assert len(world.received()) == 2
 
 
 async def test_a_request_that_comes_back_to_its_own_worker_is_carried_out_once_more_only(world: World) -> None:
