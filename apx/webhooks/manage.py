@@ -124,8 +124,13 @@ class Webhooks:
             raise Unsupported("nothing to change: name a url, events or products")
         after = msgspec.structs.replace(before, **asked)
         self._check(after.url, after.events, after.products)
-        distinct = {"events": _distinct(after.events), "products": _distinct(after.products)}
-        return await self._changed(before, url=after.url, **distinct)
+        return await self._changed(
+            before,
+            url=after.url,
+            events=_distinct(after.events),
+            products=_distinct(after.products),
+            state_ms=before.state_ms if after.url == before.url else self._now_ms(),
+        )
 
     async def rotate(self, webhook_id: str, *, grace_s: float = GRACE_S) -> Made:
         """Make another secret; the one before signs too until the grace is over. Raises as `one`, and `Conflict`."""

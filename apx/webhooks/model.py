@@ -61,7 +61,7 @@ class Webhook(msgspec.Struct, frozen=True, kw_only=True):
     """Why it is disabled."""
     created_ms: int
     state_ms: int
-    """When its state was last set."""
+    """When its state was last set, or its address changed: what was given up before says nothing of the receiver."""
 
     @property
     def enabled(self) -> bool:

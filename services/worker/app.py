@@ -145,7 +145,7 @@ class Worker:
             try:
                 # Not cancelled by `stop`: what the bus hands over at that moment would be lost until its lease ends.
                 deliveries = await self._parts.bus.receive(self._name, self._bounds(), room)
-            except Exception as error:  # noqa: BLE001  # whatever it was, it must not end what is under way
+            except Exception as error:  # noqa: BLE001 -- whatever it was, it must not end what is under way
                 self._receiving = False
                 trace = None if isinstance(error, Unavailable) else error
                 _log.warning("receive-failed", again_s=pause_s, error=str(error), exc_info=trace)

@@ -14,6 +14,7 @@ from apx.requests.ports import Published
 from apx.requests.receipt import Receipts
 from apx.requests.replay import replay_letters
 from apx.webhooks.health import IS_DEAD, IS_GONE
+from apx.webhooks.manage import Change
 from apx.webhooks.replay import replay_deliveries
 from tests.unit.webhooks.examples import Telling, webhook
 from tests.unit.worker.scripted import Answer
@@ -91,6 +92,14 @@ async def test_what_was_given_up_before_it_was_enabled_again_counts_no_more() ->
     telling.clock.advance(1)
     await telling.manage.enable("wh_1")
     assert await telling.health.look() == []
+
+
+async def test_what_another_address_did_not_take_says_nothing_of_the_new_one() -> None:
+    telling = await given_up(Answer(410))
+    telling.clock.advance(1.0)
+    await telling.manage.change("wh_1", Change(url="https://other.example/x"))
+    assert await telling.health.look() == []
+    assert await state_of(telling) == ("enabled", "")
 
 
 async def test_what_was_put_away_as_it_was_disabled_says_nothing_of_the_receiver() -> None:

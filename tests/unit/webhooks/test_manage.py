@@ -69,7 +69,9 @@ async def test_a_change_leaves_the_rest_as_it_was(telling: Telling) -> None:
     made = await create(telling, events=["request.failed"], products=["orders"], ordered=True)
     id_ = made.webhook.id
     await telling.manage.change(id_, Change(url="https://other.example/x"))
-    assert await telling.manage.one(id_) == msgspec.structs.replace(made.webhook, url="https://other.example/x")
+    assert await telling.manage.one(id_) == msgspec.structs.replace(
+        made.webhook, url="https://other.example/x", state_ms=int(telling.clock.time() * 1000)
+    )
     await telling.manage.change(id_, Change(events=(), products=("exports", "exports")))
     kept = await telling.manage.one(id_)
     assert (kept.url, kept.events, kept.products) == ("https://other.example/x", (), ("exports",))
