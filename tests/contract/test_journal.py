@@ -15,9 +15,10 @@ from apx.backends.gcp.bus import JournaledBus
 from apx.backends.gcp.journal import MOST_ENTRY_BYTES, Entry, Journal
 from apx.backends.gcp.recovery import Holder
 from apx.backends.valkey.bus import ValkeyBus
+from apx.clock import ManualClock
 from apx.errors import Misconfigured, Unavailable, Unsupported
 from apx.requests.model import Envelope, Problem, Progress, Result
-from apx.requests.ports import ProductBounds, Settlement
+from apx.requests.ports import ProductBounds, Published, Settlement
 from apx.usage import per_request as per
 
 from .conftest import Google, Server, connected, on_google, until
@@ -204,6 +205,31 @@ class TestJournal:
         assert (again.outcome, again.id) == ("duplicate", first.id)
         assert await unfinished(google) == [first.id]
         assert (await take_one(bus)).envelope.id == first.id
+
+    @pytest.mark.parametrize(
+        ("age_s", "ended", "kept"),
+        [
+            pytest.param(600, False, True, id="as long as it may still run"),
+            pytest.param(600, True, False, id="not one that has its result"),
+            pytest.param(3601, False, False, id="not one whose time is over"),
+        ],
+    )
+    async def test_who_repeats_it_late_does_too(
+        self, google: Google, monkeypatch: pytest.MonkeyPatch, *, age_s: float, ended: bool, kept: bool
+    ) -> None:
+        first, again, other = (
+            envelope(idempotency=name, fingerprint="f", accepted_ms=0, deadline_ms=3_600_000)
+            for name in ("n1", "n1", "n2")
+        )
+        with monkeypatch.context() as earlier:
+            earlier.setattr(google.documents, "_clock", ManualClock(time.time() - age_s))
+            await google.documents.record("n1", first.id, "f", 86_400)
+        if ended:
+            await google.documents.conclude(result(first))
+        bus = google.another()
+        assert await bus.publish(again) == Published("duplicate", first.id)
+        await bus.publish(other)
+        assert await unfinished(google) == [first.id] * kept + [other.id]
 
     async def test_a_topic_that_nobody_made_is_a_mistake_of_the_installation(self, google: Google) -> None:
         with pytest.raises(Misconfigured, match="apx-here-requests-nothing is not there: deploy the stack `messaging`"):

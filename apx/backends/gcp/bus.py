@@ -24,7 +24,7 @@ from apx.requests.ports import ProductBounds, Published, Settled, Settlement
 from apx.usage.events import UsageEvent, accepted, event_of
 
 SETTLED_S = 60.0
-"""A request whose record is younger than this may still be on its way: who repeats it makes sure that it is kept."""
+"""A request whose record is younger than this may still be on its way: who repeats it does not look for its result."""
 
 
 class JournaledBus:
@@ -130,10 +130,17 @@ class JournaledBus:
     async def _repeat(self, envelope: Envelope, record: Recorded) -> Published:
         if record.fingerprint != envelope.fingerprint:
             return Published("conflict", record.id)
-        if record.age_s < SETTLED_S:
+        if await self._may_be_lost(envelope, record):
             # Whoever was first may have died before the journal had it. Under its id, a second entry changes nothing.
             await self._enter(msgspec.structs.replace(envelope, id=record.id), origin="repeat")
         return Published("duplicate", record.id)
+
+    async def _may_be_lost(self, envelope: Envelope, record: Recorded) -> bool:
+        """Tell whether the first one may still run and has no result, which is kept for longer than that."""
+        if record.age_s < SETTLED_S:
+            return True
+        may_run = record.age_s * 1000 < envelope.deadline_ms - envelope.accepted_ms
+        return may_run and await self._documents.result(record.id) is None
 
     async def _conclude(self, settlement: Settlement) -> Result:
         assert settlement.result is not None  # noqa: S101 -- for the type checker; the caller has chosen
