@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import suppress
 
+import msgspec
 import pytest
 from valkey.asyncio import Valkey
 
@@ -111,6 +112,19 @@ async def test_a_batch_that_was_given_up_cannot_arrive_late(valkey: Valkey) -> N
         await publish("producer", 1, *item)
     assert await publish("producer", 2, *item) == [b"a"]
     assert await valkey.hgetall("apx:q:depth") == {b"orders:acme": b"1"}  # type: ignore[misc]
+
+
+async def test_a_result_that_cannot_be_read_fails_nobody_elses_poll(valkey: Valkey) -> None:
+    results = ValkeyResults(valkey)
+    good, bad = envelope(), envelope()
+    written = await results.put_if_absent(result(good))
+    await valkey.set(f"apx:res:{bad.id}", b"0\n\xc1")
+    reads = await asyncio.gather(results.get(bad.id), results.get(good.id), return_exceptions=True)
+    writes = await asyncio.gather(*(results.put_if_absent(result(one)) for one in (bad, good)), return_exceptions=True)
+    for at_bad, at_good in (reads, writes):
+        assert isinstance(at_bad, msgspec.DecodeError)
+        assert at_good == written
+    await results.aclose()
 
 
 async def test_scripts_are_loaded_again_when_the_server_forgot_them(valkey: Valkey) -> None:

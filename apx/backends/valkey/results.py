@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import msgspec
 from valkey.asyncio import Valkey
@@ -41,8 +41,9 @@ class ValkeyResults:
         self._conclude = Script(client, "conclude", prelude="lanes", log=None if journaled else Log(client))
         self._append = Script(client, "append", prelude="lanes")
         self._follow = Script(client, "follow", prelude="lanes")
-        self._reading: Batcher[str, Result | Progress | None] = Batcher(self._read_batch, most=128)
-        self._concluding: Batcher[Result, Result] = Batcher(
+        # What was read is understood by who asked: one that cannot be is nobody else's fault.
+        self._reading: Batcher[str, tuple[bytes | None, bytes | None]] = Batcher(self._read_batch, most=128)
+        self._concluding: Batcher[Result, bytes | None] = Batcher(
             self._conclude_batch, most=128, size=lambda result: len(result.body)
         )
         self._appending: Batcher[tuple[str, str, str], None] = Batcher(
@@ -51,7 +52,8 @@ class ValkeyResults:
 
     async def get(self, request_id: str) -> Result | Progress | None:
         """Return the result, else the progress, else None."""
-        return await self._reading(request_id)
+        result, progress = await self._reading(request_id)
+        return _stored(result) if result else _progress(progress)
 
     async def wait(self, request_id: str, timeout_s: float) -> Result | Progress | None:
         """Return the result as soon as it is there, or what is known after `timeout_s`."""
@@ -67,7 +69,8 @@ class ValkeyResults:
 
     async def put_if_absent(self, result: Result) -> Result:
         """Write a terminal state unless there is one; return the one that stands."""
-        return await self._concluding(result)
+        standing = await self._concluding(result)
+        return _stored(standing) if standing else result
 
     async def append_event(self, request_id: str, kind: Literal["chunk", "restart"], data: str) -> None:
         """Add to the request's event stream; nothing is added after its result."""
@@ -97,17 +100,13 @@ class ValkeyResults:
             await batcher.aclose()
         await self._notices.aclose()
 
-    async def _read_batch(self, ids: Sequence[str]) -> list[Result | Progress | None]:
+    async def _read_batch(self, ids: Sequence[str]) -> list[tuple[bytes | None, bytes | None]]:
         found = await self._read.repeat(*ids)
-        return [
-            _stored(result) if result else _progress(progress)
-            for result, progress in zip(found[::2], found[1::2], strict=True)
-        ]
+        return list(zip(found[::2], found[1::2], strict=True))
 
-    async def _conclude_batch(self, results: Sequence[Result]) -> list[Result]:
+    async def _conclude_batch(self, results: Sequence[Result]) -> list[bytes | None]:
         args = [part for r in results for part in (r.id, _encode(r), kept_ms(r, self._most_s))]
-        standing = await self._conclude.repeat(*args)
-        return [_stored(value) if value else mine for mine, value in zip(results, standing, strict=True)]
+        return cast("list[bytes | None]", await self._conclude.repeat(*args))
 
     async def _append_batch(self, entries: Sequence[tuple[str, str, str]]) -> list[None]:
         await self._append(MOST_EVENTS, EVENTS_TTL_S * 1000, *(part for entry in entries for part in entry))
