@@ -6,7 +6,7 @@ import asyncio
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
@@ -117,6 +117,7 @@ async def test_the_newest_that_are_wanted_come_first_and_page_by_page() -> None:
     assert await newest(store, Wanted(since_ms=2**53), 5) == Page([], 0)
 
 
+@settings(deadline=None, max_examples=30)
 @given(
     entries=st.integers(0, 1_300),
     limit=st.integers(1, 700),
