@@ -2,7 +2,7 @@
 
 All levels of a request (its key's bucket, its org's) are taken together or none is. A bucket whose loan does not
 suffice is asked for in the store, with those of the same moment; who was refused is not asked for again before a token
-can be there. A store that does not answer within `STORE_TIMEOUT_S` is left alone for a while.
+can be there. A store that does not answer in time (`STORE_TIMEOUT_S`) is left alone for a while.
 """
 
 from __future__ import annotations
@@ -79,9 +79,11 @@ class Answer(msgspec.Struct, frozen=True):
 class Limiter:
     """The limits of one process. One event loop."""
 
-    def __init__(self, store: LimitStore, clock: Clock) -> None:
+    def __init__(self, store: LimitStore, clock: Clock, timeout_s: float = STORE_TIMEOUT_S) -> None:
+        """Let a request wait `timeout_s` for an answer of the store."""
         self._store = store
         self._clock = clock
+        self._timeout_s = timeout_s
         self._holder = secrets.token_hex(8)
         self._loans: OrderedDict[str, Loan] = OrderedDict()
         """Those last that were asked for last."""
@@ -184,7 +186,7 @@ class Limiter:
                 self._fly(bucket, loan, 0.0)
         flying = [loan.flying for loan in self._loans.values() if loan.flying is not None]
         if flying:
-            await asyncio.wait(flying, timeout=STORE_TIMEOUT_S * 4)
+            await asyncio.wait(flying, timeout=self._timeout_s * 4)
 
     def _loan(self, level: Level) -> Loan:
         loan = self._loans.get(level.bucket)
@@ -249,7 +251,7 @@ class Limiter:
         for loan, cost in loans:
             loan.wanted += cost
         try:
-            late = await _late(self._flying(charges))
+            late = await _late(self._flying(charges), self._timeout_s)
         finally:
             for loan, cost in loans:
                 left = loan.wanted - cost
@@ -335,12 +337,12 @@ class Limiter:
         return msgspec.structs.replace(taken, reset_s=reset_s, retry_after_s=wait)
 
 
-async def _late(flying: set[asyncio.Task[None]]) -> set[asyncio.Task[None]]:
-    """Wait for questions; return those that the store did not answer in time.
+async def _late(flying: set[asyncio.Task[None]], timeout_s: float) -> set[asyncio.Task[None]]:
+    """Wait for questions; return those that the store did not answer in `timeout_s`.
 
     In two halves: an answer that came while this loop stood still is there in the second, and is not the store's delay.
     """
-    _, late = await asyncio.wait(flying, timeout=STORE_TIMEOUT_S / 2)
+    _, late = await asyncio.wait(flying, timeout=timeout_s / 2)
     if late:
-        _, late = await asyncio.wait(late, timeout=STORE_TIMEOUT_S / 2)
+        _, late = await asyncio.wait(late, timeout=timeout_s / 2)
     return late

@@ -66,7 +66,8 @@ async def serve(settings: RouterSettings) -> None:
     async with bootstrap.backends(settings) as backends:
         identity, standing = Identity(backends.keys, clock), Standing(backends.orgs)
         tally, recorder = Tally(), bootstrap.recorder(settings)
-        receipts, limits = bootstrap.receipts(settings, settings.region), Limiter(backends.limits, clock)
+        receipts = bootstrap.receipts(settings, settings.region)
+        limits = Limiter(backends.limits, clock, settings.router_limits_timeout_s)
         door = Door(_shedder(settings, clock), clock)
         follower: Follower[LiveProduct] = bootstrap.follower(
             settings, backends.rollouts, "router", bootstrap.live_product(settings, recorder.record), LiveProduct.close

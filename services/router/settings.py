@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from apx.limits.leases import STORE_TIMEOUT_S
 from apx.settings import Settings
 
 
@@ -30,6 +31,8 @@ class RouterSettings(Settings):
     """How far a late event loop lowers that."""
     router_late_s: float = Field(default=0.002, gt=0)
     """How long what is ready may wait for the event loop, as a standing state."""
+    router_limits_timeout_s: float = Field(default=STORE_TIMEOUT_S, gt=0, le=5)
+    """How long a request waits for the limit store, before its plan's `when_limits_are_away` holds."""
     log_requests: bool = True
     """One canonical line per request."""
 

@@ -21,7 +21,8 @@ def platform(request: pytest.FixtureRequest) -> Iterator[Platform]:
     home = Path(tempfile.mkdtemp(prefix="apx-")).resolve()
     backends: Literal["local", "gcp"] = getattr(request, "param", "local")
     everything = {"APX_TRACE_SAMPLE_PERCENT": "100", "APX_EDGE_LOG_SAMPLE_PERCENT": "100", "APX_LOG_LEVEL": "debug"}
-    patient = {"APX_EDGE_ADMIT_TIMEOUT_S": "8"}  # a busy machine may stand still for over a second
+    # A busy machine may stand still for over a second, and its disk for as long.
+    patient = {"APX_EDGE_ADMIT_TIMEOUT_S": "8", "APX_ROUTER_LIMITS_TIMEOUT_S": "5"}
     with Platform.start(isolated(home, backends=backends), env=everything | patient) as platform:
         yield platform
     shutil.rmtree(home)

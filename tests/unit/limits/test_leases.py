@@ -245,6 +245,11 @@ class TestAway:
         store.away = False
         assert (await take(limiter)).taken.allowed
 
+    async def test_one_who_may_wait_longer_gets_the_answer(self, store: Store, clock: ManualClock) -> None:
+        store.hang, loop = asyncio.Event(), asyncio.get_running_loop()
+        loop.call_later(STORE_TIMEOUT_S * 2, store.hang.set)
+        assert (await take(Limiter(store, clock, timeout_s=60), when_away="closed")).taken.allowed
+
     async def test_a_loop_that_is_late_itself_looks_at_what_has_come_before_it_says_that_the_store_is_late(
         self, limiter: Limiter, store: Store
     ) -> None:
