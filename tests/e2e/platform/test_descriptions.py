@@ -57,7 +57,8 @@ def test_the_control_api_answers_what_its_description_allows(platform: Platform)
             assert answer.headers["content-type"] == ["application/problem+json"]
             assert (problem["status"], bool(problem["code"])) == (answer.status_code, True)
 
-    _called(schemathesis.openapi.from_url(f"{platform.control}/api/openapi.json"), examine)
+    described = schemathesis.openapi.from_url(f"{platform.control}/api/openapi.json")
+    _called(described.exclude(path="/api/v1/rollout-events"), examine)  # a stream without an end
 
 
 def test_the_request_api_answers_what_its_description_allows(platform: Platform, acme: Client) -> None:
