@@ -154,10 +154,14 @@ def news(outside: Backends, told: Dispatcher) -> News:
     return News(told, outside.keys, CLOCK)
 
 
+def by_itself(outside: Backends) -> Backends:
+    """Return the stores whose changes are recorded as made by APX itself."""
+    return outside.by(By(actor="apx", source="control"))
+
+
 def health(outside: Backends, told: Dispatcher) -> Health:
-    """Return what disables the webhooks of dead receivers; what it does is recorded as done by APX itself."""
-    recorded = outside.by(By(actor="apx", source="control")).webhooks
-    return Health(recorded, outside.bus, told, CLOCK)
+    """Return what disables the webhooks of dead receivers."""
+    return Health(by_itself(outside).webhooks, outside.bus, told, CLOCK)
 
 
 def webhooks(settings: Settings, outside: Backends) -> Webhooks:

@@ -19,7 +19,7 @@ from apx.webhooks.forward import Forwarder
 from services.control.access import Access, Reads
 from services.control.app import Office, create_app
 from services.control.budgets import watch_budgets
-from services.control.housekeeping import clear_blobs
+from services.control.housekeeping import clear_blobs, clear_keys
 from services.control.lanes import watch_lanes
 from services.control.pace import Pace
 from services.control.settings import ControlSettings
@@ -90,6 +90,7 @@ async def serve(settings: ControlSettings) -> None:
         )
         sealer = Sealer(backends.audit, bootstrap.seals(settings))
         beside = [asyncio.create_task(watch_lanes(backends.bus)), asyncio.create_task(sealer.run())]
+        beside.append(asyncio.create_task(clear_keys(bootstrap.by_itself(backends).keys, bootstrap.CLOCK)))
         if settings.backends == "local":  # a bucket clears itself, and nobody who serves may delete from it
             beside.append(asyncio.create_task(clear_blobs(backends.blobs)))
         if usage.collector is not None:
