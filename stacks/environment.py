@@ -116,6 +116,15 @@ class Data(Spec, frozen=True, kw_only=True):
     )
 
 
+class Logs(Spec, frozen=True, kw_only=True):
+    """How much is kept of what happens at every request and went well. What failed is kept whole."""
+
+    succeeded_percent: Annotated[int, Meta(ge=0, le=100)] = 10
+    """Of the requests that succeeded, those whose lines are kept, all of one trace or none."""
+    own_calls_percent: Annotated[int, Meta(ge=0, le=100)] = 1
+    """Of the workloads' own calls to the stores, from within the network, those that the audit bucket keeps."""
+
+
 class Environment(Spec, frozen=True, kw_only=True):
     """One installation of APX in one Google Cloud project."""
 
@@ -139,6 +148,7 @@ class Environment(Spec, frozen=True, kw_only=True):
     cluster: Cluster = Cluster()
     workloads: Workloads = Workloads()
     data: Data = Data()
+    logs: Logs = Logs()
     blocked_cidrs: tuple[str, ...] = ()
     """Addresses that the edge refuses before anything else."""
     requests_per_minute_per_address: Annotated[int, Meta(ge=10, le=10_000)] = 6_000

@@ -10,12 +10,13 @@ from cdktf_cdktf_provider_google.logging_metric import (
 )
 from cdktf_cdktf_provider_google.logging_project_bucket_config import LoggingProjectBucketConfig
 from cdktf_cdktf_provider_google.logging_project_exclusion import LoggingProjectExclusion
-from cdktf_cdktf_provider_google.logging_project_sink import LoggingProjectSink
+from cdktf_cdktf_provider_google.logging_project_sink import LoggingProjectSink, LoggingProjectSinkExclusions
 
-from stacks.environment import Environment
-from stacks.identity import NAMESPACE
+from stacks.environment import ALL_OF_A_REGION, Environment
+from stacks.identity import NAMESPACE, WORKLOADS
 
 AUDIT = 'logName:"cloudaudit.googleapis.com"'
+DATA_ACCESS = 'logName:"cloudaudit.googleapis.com%2Fdata_access"'
 AUDIT_DAYS = 400
 """A year, and time to look at it."""
 OURS = f'resource.type="k8s_container" resource.labels.namespace_name="{NAMESPACE}"'
@@ -37,9 +38,22 @@ NOISE = {
         ' jsonPayload.rule_details.reference:"allow-load-balancers" sample(insertId, 0.99)'
     ),
     # They stand in the audit bucket; data access is logged for each call of each store, and paid by the byte.
-    "data-access": 'logName:"cloudaudit.googleapis.com%2Fdata_access"',
+    "data-access": DATA_ACCESS,
 }
 """What the default bucket does not keep. The audit sink looks for itself."""
+
+SUCCEEDED = {
+    "succeeded-calls": (f'{OURS} jsonPayload.event="request" jsonPayload.status<400', "jsonPayload.trace_id"),
+    "succeeded-requests": (
+        f'{OURS} jsonPayload.event="request-finished" jsonPayload.state="succeeded"',
+        "jsonPayload.trace_id",
+    ),
+    "succeeded-at-edge": (
+        f'{OURS} jsonPayload.event="edge.request" jsonPayload.status<400',
+        "jsonPayload.request_id",
+    ),
+}
+"""The lines that every request writes, and the field by which those of one request are kept together, or none."""
 
 COUNTED = {
     "apx-faults": (
@@ -57,11 +71,30 @@ def logs(stack: TerraformStack, environment: Environment) -> None:
     _audit(stack, environment)
     for name, noise in NOISE.items():
         LoggingProjectExclusion(stack, f"noise-{name}", name=f"apx-{name}", filter=noise)
+    left_out = 100 - environment.logs.succeeded_percent
+    for name, (lines, field) in SUCCEEDED.items() if left_out else ():
+        thinned = _thinned(lines, field, left_out)
+        LoggingProjectExclusion(stack, f"noise-{name}", name=f"apx-{name}", filter=thinned)
     for name, (lines, label) in COUNTED.items():
         _count(stack, name, lines, label)
 
 
+def _thinned(lines: str, field: str, percent: int) -> str:
+    """Return what takes so many per cent of some lines; those with the same value in the field together."""
+    return f"{lines} sample({field}, {percent / 100:g})"
+
+
+def _own_calls(environment: Environment) -> str:
+    """Return the calls that our pods make to the stores all day, and nobody else with a token of theirs."""
+    accounts = " OR ".join(f'"apx-{name}@{environment.project}.iam.gserviceaccount.com"' for name in WORKLOADS)
+    return (
+        f"{DATA_ACCESS} severity<WARNING protoPayload.authenticationInfo.principalEmail=({accounts})"
+        f' ip_in_net(protoPayload.requestMetadata.callerIp, "{ALL_OF_A_REGION}")'
+    )
+
+
 def _audit(stack: TerraformStack, environment: Environment) -> None:
+    left_out = 100 - environment.logs.own_calls_percent
     bucket = LoggingProjectBucketConfig(
         stack,
         "audit",
@@ -79,6 +112,15 @@ def _audit(stack: TerraformStack, environment: Environment) -> None:
         name="apx-audit",
         destination=f"logging.googleapis.com/{bucket.id}",
         filter=AUDIT,
+        exclusions=[
+            LoggingProjectSinkExclusions(
+                name="own-calls",
+                description="What every request does to the stores; what failed, and people, are kept",
+                filter=_thinned(_own_calls(environment), "insertId", left_out),
+            )
+        ]
+        if left_out
+        else None,
         unique_writer_identity=True,
     )
 

@@ -97,19 +97,6 @@ class Estimate(msgspec.Struct, frozen=True):
 _Change = Callable[[Profile], Profile]
 _LEVERS: Sequence[tuple[str, str, _Change]] = (
     (
-        "exempt our own accounts from data access logs",
-        (
-            "what router, worker, monitor and control do to Firestore and Cloud Storage is not audited call by call; "
-            "people and strangers still are (`exempted_members` in stacks/identity.py)"
-        ),
-        lambda profile: msgspec.structs.replace(profile, audit_share=0.0),
-    ),
-    (
-        "keep one in ten lines of what succeeded",
-        "an exclusion with sample() for lines below 400 (stacks/logs.py); metrics count all, failures stay",
-        lambda profile: msgspec.structs.replace(profile, log_share=min(profile.log_share, 0.1)),
-    ),
-    (
         "wait and collect in one call",
         "clients ask for `/result` with `Prefer: wait` instead of polling first",
         lambda profile: msgspec.structs.replace(profile, polls_per_request=min(profile.polls_per_request, 1.0)),

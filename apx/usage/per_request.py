@@ -53,3 +53,5 @@ RECOVERABLE_DAYS = 7
 """Firestore keeps what was written so long for recovery to a point in time, whatever was removed."""
 BACKUP_DAYS = 14
 AUDIT_DAYS, FREE_LOG_DAYS = 400, 30
+SUCCEEDED_KEPT, OWN_CALLS_KEPT = 0.1, 0.01
+"""Shares of the lines of what succeeded, and of the workloads' audited calls to the stores (stacks/logs.py)."""

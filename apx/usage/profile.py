@@ -50,9 +50,9 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """The busiest second against the day's average: decides how many pods there are."""
     orgs: Amount = 50.0
     products: Amount = 5.0
-    log_share: Share = 1.0
+    log_share: Share = per.SUCCEEDED_KEPT
     """Of the line for each answer and each delivery, how many Cloud Logging keeps; the code writes all."""
-    audit_share: Share = 1.0
+    audit_share: Share = per.OWN_CALLS_KEPT
     """Of the workloads' own calls to Firestore and Cloud Storage, how many the audit log keeps."""
     usage_kept_days: Amount = 365.0
     regions: Annotated[tuple[str, ...], Meta(min_length=1, max_length=16)] = ("us-central1",)

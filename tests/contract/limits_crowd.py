@@ -20,7 +20,7 @@ from apx.backends.valkey.connection import connect
 from apx.backends.valkey.limits import ValkeyLimits
 from apx.catalog.model import Rate
 from apx.clock import Clock, SystemClock
-from apx.limits.leases import Answer, Level, Limiter, WhenAway
+from apx.limits.leases import STORE_TIMEOUT_S, Answer, Level, Limiter, WhenAway
 from apx.limits.store import Grant, LimitStore, Settle, Spent, Want
 from apx.limits.windows import Window
 from apx.telemetry import metrics
@@ -95,10 +95,12 @@ class Row(msgspec.Struct, frozen=True):
 class Crowd:
     """The routers, their clients, and the count of what was let through of each bucket."""
 
-    def __init__(self, url: str, kinds: Sequence[Kind], skews: Sequence[float]) -> None:
+    def __init__(self, url: str, kinds: Sequence[Kind], skews: Sequence[float], timeout_s: float) -> None:
         self.stores = [Watched(url) for _ in skews]
         self._clocks = [Skewed(by_s) for by_s in skews]
-        self._routers = [Limiter(store, clock) for store, clock in zip(self.stores, self._clocks, strict=True)]
+        self._routers = [
+            Limiter(store, clock, timeout_s) for store, clock in zip(self.stores, self._clocks, strict=True)
+        ]
         self._kinds = kinds
         self._killed = set[int]()
         self._keeping = [asyncio.create_task(router.keep()) for router in self._routers]
@@ -155,11 +157,16 @@ class Crowd:
 
 
 @asynccontextmanager
-async def crowd(url: str, kinds: Sequence[Kind], skews: Sequence[float] = (0.0,) * ROUTERS) -> AsyncIterator[Crowd]:
+async def crowd(
+    url: str,
+    kinds: Sequence[Kind],
+    skews: Sequence[float] = (0.0,) * ROUTERS,
+    timeout_s: float = STORE_TIMEOUT_S,
+) -> AsyncIterator[Crowd]:
     """Have the crowd ask until the end of the block; what escaped anywhere fails."""
     escaped = list[Any]()
     asyncio.get_running_loop().set_exception_handler(lambda _, context: escaped.append(context))
-    asking = Crowd(url, kinds, skews)
+    asking = Crowd(url, kinds, skews, timeout_s)
     try:
         yield asking
     finally:

@@ -11,6 +11,11 @@ from tests.stacks.plans import Plan
 from tests.stacks.pods import manifests, mib, pods
 
 DAY_S = 86_400
+EVENTS = {
+    "request": "jsonPayload.trace_id",
+    "request-finished": "jsonPayload.trace_id",
+    "edge.request": "jsonPayload.request_id",
+}
 
 
 @pytest.fixture(scope="module")
@@ -68,9 +73,24 @@ def test_what_is_stored_is_kept_as_long(usual: Plan) -> None:
     assert [age["days_since_custom_time"] for age in ages if "days_since_custom_time" in age] == [per.MOST_KEPT_DAYS]
 
 
-def test_our_own_calls_are_audited(usual: Plan) -> None:
-    """The largest lever of docs/cost.md; once somebody is exempted, `audit_share` is another."""
+def test_of_what_succeeded_as_many_lines_are_kept(usual: Plan) -> None:
+    exclusions = [one.body["filter"] for one in usual.resources("google_logging_project_exclusion")]
+    events = {event: [one for one in exclusions if f'event="{event}"' in one] for event in EVENTS}
+    for event, field in EVENTS.items():
+        (thinned,) = [one for one in events[event] if "sample(" in one]
+        assert thinned.endswith(f" sample({field}, {1 - per.SUCCEEDED_KEPT:g})")
+
+
+def test_of_our_own_calls_as_many_are_audited(usual: Plan) -> None:
+    """Nobody is exempted: what a stolen identity does elsewhere, and what is refused, is kept whole."""
     (one,) = usual.resources("google_project_iam_audit_config")
     configs = one.body["audit_log_config"]
     assert {each["log_type"] for each in configs} >= {"DATA_READ", "DATA_WRITE"}
     assert not any(each.get("exempted_members") for each in configs)
+    (sink,) = usual.resources("google_logging_project_sink")
+    (left_out,) = sink.body["exclusions"]
+    assert left_out["filter"].endswith(f" sample(insertId, {1 - per.OWN_CALLS_KEPT:g})")
+    assert ' ip_in_net(protoPayload.requestMetadata.callerIp, "10.0.0.0/8") ' in left_out["filter"]
+    assert " severity<WARNING " in left_out["filter"]
+    for name in ("router", "worker", "monitor", "control"):
+        assert f'"apx-{name}@' in left_out["filter"]
