@@ -21,7 +21,7 @@ from apx.webhooks.events import Event
 from apx.webhooks.forward import Dispatcher
 from apx.webhooks.model import PRODUCT, Webhook
 from apx.webhooks.store import WebhookStore
-from apx.webhooks.terms import DISABLED, GONE
+from apx.webhooks.terms import DISABLED, GONE, TIMEOUT_S
 
 EVERY_S = 30.0
 MOST_LOOKED_AT = 100
@@ -86,7 +86,7 @@ class Health:
 
     async def _reason(self, webhook: Webhook, letters: Sequence[DeadLetter]) -> str:
         """Return why a webhook is to be disabled; empty: it is not."""
-        given_up = [one for one in letters if one.reason not in NOT_TRIED and one.at_ms >= webhook.state_ms]
+        given_up = [one for one in letters if one.reason not in NOT_TRIED and _is_of_now(one, webhook)]
         if any(one.reason == GONE.code for one in given_up):
             return IS_GONE
         since_ms = _newest_event_ms(given_up)
@@ -96,6 +96,12 @@ class Health:
 
     def _now_ms(self) -> int:
         return int(self._clock.time() * 1000)
+
+
+def _is_of_now(letter: DeadLetter, webhook: Webhook) -> bool:
+    """Whether the last try was at the address of now: its event came since, or the try itself must have begun since."""
+    last_began_ms = letter.at_ms - int(TIMEOUT_S * 1000)
+    return max(letter.envelope.accepted_ms, last_began_ms) >= webhook.state_ms
 
 
 def _newest_event_ms(letters: Iterable[DeadLetter]) -> int | None:

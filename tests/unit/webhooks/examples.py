@@ -107,7 +107,11 @@ class Telling:
 
     async def attempt(self) -> list[Carried]:
         """Carry out what is due, each once; return what came of it."""
-        carried = [await self._carry_out(one) for one in await self.bus.receive("w", [BOUNDS], 100)]
+        return await self.end(await self.bus.receive("w", [BOUNDS], 100))
+
+    async def end(self, under_way: Sequence[Delivery]) -> list[Carried]:
+        """Carry out what was received."""
+        carried = [await self._carry_out(one) for one in under_way]
         await self.bus.settle([one.settlement for one in carried])
         await self.deliveries.note()
         return carried

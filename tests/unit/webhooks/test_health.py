@@ -16,6 +16,7 @@ from apx.requests.replay import replay_letters
 from apx.webhooks.health import IS_DEAD, IS_GONE
 from apx.webhooks.manage import Change
 from apx.webhooks.replay import replay_deliveries
+from apx.webhooks.terms import BOUNDS, TIMEOUT_S
 from tests.unit.webhooks.examples import Telling, webhook
 from tests.unit.worker.scripted import Answer
 
@@ -100,6 +101,33 @@ async def test_what_another_address_did_not_take_says_nothing_of_the_new_one() -
     await telling.manage.change("wh_1", Change(url="https://other.example/x"))
     assert await telling.health.look() == []
     assert await state_of(telling) == ("enabled", "")
+
+
+async def test_what_was_under_way_to_an_address_when_it_was_changed_says_nothing_of_the_new_one() -> None:
+    telling = Telling(Answer(410))
+    await telling.store.add(webhook())
+    await telling.tell("req_1")
+    under_way = await telling.bus.receive("w", [BOUNDS], 1)
+    telling.clock.advance(1)
+    await telling.manage.change("wh_1", Change(url="https://other.example/x"))
+    telling.clock.advance(TIMEOUT_S - 2)
+    await telling.end(under_way)
+    assert await telling.health.look() == []
+
+    await telling.tell("req_2")  # which the new one is asked about
+    await telling.until_idle()
+    assert await telling.health.look() == ["wh_1"]
+
+
+async def test_what_was_queued_before_a_change_and_sent_after_it_says_all() -> None:
+    telling = Telling(Answer(410))
+    await telling.store.add(webhook())
+    await telling.tell("req_1")
+    telling.clock.advance(1)
+    await telling.manage.change("wh_1", Change(url="https://other.example/x"))
+    telling.clock.advance(TIMEOUT_S)
+    await telling.until_idle()
+    assert await telling.health.look() == ["wh_1"]
 
 
 async def test_what_was_put_away_as_it_was_disabled_says_nothing_of_the_receiver() -> None:
