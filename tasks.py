@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from invoke.context import Context
 from invoke.tasks import task
@@ -18,9 +16,12 @@ STACKS = ROOT / ".venv-stacks" / "bin" / "python"
 """CDKTF and its providers are 700 MB that only the stacks need."""
 TOOLS = frozenset({"APX_OPA", "APX_ENVOY", "APX_VALKEY_SERVER"})
 """What may reach the tests of the settings of whoever runs them: which binaries to use."""
-SIDE_BY_SIDE = ("--numprocesses=2", "--dist=loadscope", "--no-loadscope-reorder")
+SIDE_BY_SIDE = (
+    *("--numprocesses=2", "--dist=loadscope", "--no-loadscope-reorder"),
+    "--override-ini=tmp_path_retention_policy=failed",
+)
 """`tests/conftest.py` says which tests go together."""
-MEMORY, MEMORY_BYTES = Path("/dev/shm"), 3 * 2**30  # noqa: S108 -- a folder of its own is made in it
+MEMORY, MEMORY_BYTES = Path("/dev/shm"), 3 * 2**30  # noqa: S108 -- as a temporary folder, which it is
 STORIES = {"rollout": "examples.demo_rollout", "listen": "examples.webhook_listener"}
 LOCKS = {
     "requirements-dev.lock": ("pyproject.toml", "--group", "dev"),
@@ -73,8 +74,7 @@ def test(_: Context) -> None:
     """Run every check and every test; with arguments only pytest, with them."""
     arguments = _rest()
     linted = 0 if arguments else _run(sys.executable, "-m", "checks.lint")
-    with _scratch(all_of_them=not arguments) as folder:
-        tested = _run(sys.executable, "-m", "pytest", *(arguments or SIDE_BY_SIDE), env=_for_tests() | folder)
+    tested = _run(sys.executable, "-m", "pytest", *(arguments or SIDE_BY_SIDE), env=_for_tests(_scratch(arguments)))
     sys.exit(tested or linted)
 
 
@@ -169,27 +169,24 @@ def _deploy(command: str) -> None:
     sys.exit(main([command, *_rest()]))
 
 
-@contextmanager
-def _scratch(*, all_of_them: bool) -> Iterator[dict[str, str]]:
-    """Give all tests together a folder in memory, where there is room: on a disk their own writes hold up each fsync.
+def _scratch(arguments: Sequence[str]) -> dict[str, str]:
+    """Let all tests together write to memory, where there is room: on a disk their own writes hold up each fsync.
 
-    Some tests alone write to the disk, where what they leave can be looked at.
+    Some tests alone write where what they leave can be looked at.
     """
-    if not all_of_them or not MEMORY.is_dir() or _room(MEMORY) < MEMORY_BYTES:
-        yield {}
-        return
-    with TemporaryDirectory(dir=MEMORY, prefix="apx-", ignore_cleanup_errors=True) as folder:
-        yield {"TMPDIR": folder}
+    return {} if arguments or _room(MEMORY) < MEMORY_BYTES else {"TMPDIR": str(MEMORY)}
 
 
 def _room(folder: Path) -> int:
     """Return how many bytes of programs and data there is room for."""
+    if not os.access(folder, os.W_OK):
+        return 0
     found = os.statvfs(folder)
-    return 0 if found.f_flag & (os.ST_NOEXEC | os.ST_RDONLY) else found.f_bavail * found.f_frsize
+    return 0 if found.f_flag & os.ST_NOEXEC else found.f_bavail * found.f_frsize
 
 
-def _for_tests() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith("APX_") or name in TOOLS}
+def _for_tests(more: dict[str, str]) -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("APX_") or name in TOOLS} | more
 
 
 def _run(*command: str, env: Mapping[str, str] | None = None) -> int:

@@ -5,6 +5,7 @@ import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 import pytest
 
@@ -69,7 +70,9 @@ def test_a_home_that_the_supervisor_would_misread_is_refused(character: str) -> 
         Folder(Path("/tmp") / f"a{character}b").make()  # noqa: S108 -- refused, so never made
 
 
-def test_a_home_that_cannot_be_written_is_told(tmp_path: Path) -> None:
-    (file := tmp_path / "file").touch()
-    with pytest.raises(Misconfigured, match="cannot be written"):
-        Folder(file / "home").make()
+def test_a_home_that_cannot_be_written_is_told() -> None:
+    with (
+        NamedTemporaryFile(prefix="apx-") as file,  # a socket's path is short, and `tmp_path` is not
+        pytest.raises(Misconfigured, match="cannot be written"),
+    ):
+        Folder(Path(file.name) / "home").make()
