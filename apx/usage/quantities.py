@@ -35,8 +35,8 @@ CROSSING_SHARE = 2 / 3
 """Of traffic between pods in three zones and a Valkey in one."""
 EDGE_RPS = 500.0
 """Calls a second of one edge pod, before it is scaled."""
-SERIES_PER_ENDPOINT, SERIES_PER_PRODUCT = 150.0, 50.0
-"""Time series of one `/metrics`; router and worker have more for each product."""
+SERIES_PER_ENDPOINT, SERIES_PER_PRODUCT = 75.0, {"edge": 50.0, "worker": 30.0}
+"""Time series of one `/metrics`, a router's beside those of its products and a monitor's; and those of each product."""
 NAT_VMS = 4
 """Nodes of a region that Google makes for the pods: not ours to say."""
 KEY_VERSIONS_PER_REGION, SIGNING_KEYS = 4, 2
@@ -257,7 +257,7 @@ def _logging(day: Traffic) -> Iterator[Line]:
 
 def _monitoring(day: Traffic) -> Iterator[Line]:
     endpoints = sum(per.SCRAPED_PER_POD[name] * count for name, count in day.pods.items())
-    by_product = (day.pods["edge"] + day.pods["worker"]) * day.profile.products * SERIES_PER_PRODUCT
+    by_product = sum(day.pods[name] * series for name, series in SERIES_PER_PRODUCT.items()) * day.profile.products
     samples = (endpoints * SERIES_PER_ENDPOINT + by_product) * per.SCRAPES_PER_DAY
     says = "series of every process, each half minute (stacks/workloads.py): by pods and products, not by requests"
     yield Line("Cloud Monitoring", "samples", "monitoring.samples", samples / 1e6, says, group="seeing")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from functools import partial
 
@@ -13,6 +15,7 @@ import pytest
 
 from apx import bootstrap
 from apx.local.platform import Platform, environment_of
+from apx.usage.quantities import SERIES_PER_ENDPOINT, SERIES_PER_PRODUCT
 from examples.demo_issuer.tokens import sign_token
 from tests.e2e.platform.client import ORDER, Client, eventually, received
 
@@ -205,6 +208,20 @@ def test_metrics_of_router_and_worker_are_there(acme: Client, platform: Platform
         'product="orders",outcome="accepted"', 'outcome="accepted",product="orders"'
     )
     assert "apx_worker_results_total" in worker
+
+
+@pytest.mark.parametrize(("process", "pod"), [("router", "edge"), ("worker", "worker")])
+def test_metrics_are_no_more_than_the_model_of_costs_takes_for_granted(
+    acme: Client, platform: Platform, process: str, pod: str
+) -> None:
+    """By half at most, whatever was sent before: a label without a bound would be a bill without one."""
+    acme.finished(acme.order().headers["location"])
+    port = getattr(platform.settings, f"{process}_port")
+    told = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text
+    series = [line for line in told.splitlines() if not line.startswith("#")]
+    of_products = Counter(found[1] for line in series if (found := re.search(r'product="([^"]*)"', line)))
+    assert max(of_products.values()) <= 1.5 * SERIES_PER_PRODUCT[pod]
+    assert len(series) - of_products.total() <= 1.5 * SERIES_PER_ENDPOINT
 
 
 def test_nothing_that_was_written_holds_a_key_or_a_body(acme: Client, platform: Platform) -> None:
