@@ -19,11 +19,13 @@ from google.cloud.firestore_v1.types import ListenResponse
 
 from apx.backends.gcp.emulators import FIRESTORE
 from apx.backends.gcp.keys import FirestoreKeys
+from apx.backends.gcp.orgs import FirestoreOrgs
 from apx.backends.gcp.rollouts import FirestoreRollouts
 from apx.errors import Conflict, Misconfigured, Unavailable
 from apx.rollout.active import Active
 from tests.contract.conftest import firestore_client, until
 from tests.contract.test_keys import record
+from tests.contract.test_orgs import state
 from tests.contract.test_rollouts import active, changes, end_of, entry, next_of
 
 
@@ -467,3 +469,20 @@ async def test_a_feed_over_a_client_that_was_closed_is_unavailable() -> None:
         feed = FirestoreKeys(client).changes()
         await said(feed, 5)
     await ended(feed, within_s=5)
+
+
+async def test_a_resumption_that_was_not_answered_ends_no_suspension_that_came_after_it(
+    wire: Wire, client: AsyncClient, direct: AsyncClient
+) -> None:
+    orgs, others = FirestoreOrgs(client), FirestoreOrgs(direct)
+    assert await orgs.find("acme") is await others.find("acme") is None  # and both are connected
+    wire.silence()
+    resuming = asyncio.create_task(orgs.put(state("acme", suspended=False)))
+    await others.put(state("acme", suspended=True))
+    wire.cut()
+    await wire.mend()
+    with pytest.raises(Unavailable):
+        await resuming
+    found = await others.find("acme")
+    assert found is not None
+    assert found.suspended

@@ -12,7 +12,7 @@ from google.cloud.firestore_v1.types import Document, Target
 from apx.admission.orgs import OrgState, OrgStore, OrgTerms, kept_state
 from apx.backends.gcp import names
 from apx.backends.gcp.connection import unavailable
-from apx.backends.gcp.firestore import Listener, Signal, bounded, query_target
+from apx.backends.gcp.firestore import Listener, Signal, bounded, once, query_target
 
 
 class FirestoreOrgs(OrgStore):
@@ -39,8 +39,9 @@ class FirestoreOrgs(OrgStore):
         await self._put(org, names.TERMS, msgspec.msgpack.encode(terms))
 
     async def _put(self, org: str, field: str, kept: bytes) -> None:
+        """Write once: repeated, a resumption whose answer was lost might end a suspension that came after it."""
         with unavailable("changing an org"):
-            await self._orgs.document(org).set({field: kept, "at": SERVER_TIMESTAMP}, merge=True, **bounded())
+            await self._orgs.document(org).set({field: kept, "at": SERVER_TIMESTAMP}, merge=True, **once())
 
     async def list_orgs(self) -> list[OrgState]:
         """Return all states, by org."""
