@@ -108,14 +108,15 @@ class Crowd:
             asyncio.create_task(self._ask(kinds[n // ROUTERS % len(kinds)], n % ROUTERS))
             for n in range(CLIENTS * ROUTERS)
         ]
-        self._began = time.monotonic()
+        self._began, self._ended = time.monotonic(), 0.0
         self.admitted, self.refused, self.away = Counter[str](), Counter[str](), Counter[str]()
         self.decisions, self.slow = 0, 0
         self.escaped: list[Any] = []
 
     @property
     def took_s(self) -> float:
-        return time.monotonic() - self._began
+        """Return how long tokens were asked for: until the last client had its answer."""
+        return (self._ended or time.monotonic()) - self._began
 
     def kill(self, router: int) -> None:
         """Let a router ask and give back nothing from now on."""
@@ -133,6 +134,7 @@ class Crowd:
         """End the clients, then the routers, as if they were killed. Raises what escaped to a client."""
         self._killed.update(range(len(self._routers)))
         await asyncio.gather(*self._asking)
+        self._ended = time.monotonic()
         for task in self._keeping:
             task.cancel()
         self.escaped += [

@@ -136,9 +136,8 @@ async def test_no_limit_is_exceeded_and_nobody_waits_while_the_store_is_away(
         recovered_s = time.monotonic() - ended
         await asyncio.sleep(AFTER_S)
         await until(lambda: quotas_are_used_up(asking))
-        took_s = asking.took_s
 
-    rows = []
+    rows, took_s = [], asking.took_s
     for mode in MODES:
         rate, requests = most(fault, mode, took_s, ended - began, left[mode])
         rows += [asking.row(f"rate, {mode}", rate), asking.row(f"quota, {mode}", requests)]
@@ -182,7 +181,7 @@ async def test_clocks_that_differ_change_no_total(own_server: Server) -> None:
     skews = (-5.0, -1.3, 1.3, 5.0)
     async with crowd(own_server.url, [rate_of("closed"), Kind(quota, "closed")], skews, timeout_s=1.0) as asking:
         await asyncio.sleep(6.5)
-        took_s = asking.took_s
+    took_s = asking.took_s
     rate = asking.row("rate, closed", RATE.burst + RATE.per_second * took_s)
     windows = [asking.row(bucket, requests) for bucket in sorted(asking.admitted) if bucket.startswith("window")]
     said = shown(f"clocks wrong by {skews} s, for {took_s:.1f} s", [rate, *windows])

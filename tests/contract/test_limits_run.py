@@ -49,7 +49,7 @@ async def run(server: Server, requests: int) -> tuple[Row, Row, str]:
         await asyncio.sleep(RUN_S / 3)
         asking.kill(3)  # what it holds is lost
         await asyncio.sleep(RUN_S * 2 / 3)
-        took_s = asking.took_s
+    took_s = asking.took_s
     rate = asking.row("rate, closed", RATE.burst + RATE.per_second * took_s)
     quota = asking.row("quota, closed", requests)
     said = shown(

@@ -51,7 +51,7 @@ def run(compiled: Compile, cache_dir: Path) -> Iterator[Callable[[str, list[Any]
         instance: Instance | None = None
         for document in inputs:
             if instance is None:
-                instance = start(module, policy.data, max_memory_bytes=MAX_MEMORY_BYTES, time_limit_s=0.1)
+                instance = start(module, policy.data, max_memory_bytes=MAX_MEMORY_BYTES, time_limit_s=1.0)
                 instances.append(instance)
             try:
                 raw = instance.evaluate(json.dumps(document).encode(), NOW_NS)
