@@ -419,7 +419,7 @@ class TestDeadLetters:
         assert (await take_one(bus)).envelope.id == request_id
 
     async def test_dead_letters_are_listed_by_product_newest_first(self, bus: Bus) -> None:
-        ids = [await self.give_up(bus) for _ in range(3)]
+        ids = [await self.give_up(bus, at_ms=at_ms) for at_ms in range(3)]
         await self.give_up(bus, product="other")
         assert [letter.envelope.id for letter in await bus.dead_letters("orders", 2)] == ids[:0:-1]
         assert len(await bus.dead_letters()) == 4
