@@ -20,8 +20,9 @@ SIDE_BY_SIDE = (
     *("--numprocesses=2", "--dist=loadscope", "--no-loadscope-reorder"),
     "--override-ini=tmp_path_retention_policy=failed",
 )
-"""`tests/conftest.py` says which tests go together."""
-MEMORY, MEMORY_BYTES = Path("/dev/shm"), 3 * 2**30  # noqa: S108 -- as a temporary folder, which it is
+"""`tests/conftest.py` says which tests go together. What passed leaves nothing behind, as that may be in memory."""
+MEMORY, MEMORY_BYTES = Path("/dev/shm"), 3 * 2**30  # noqa: S108 -- tests name their files by `tempfile`, as in /tmp
+"""A folder in memory, and the room in it that all tests together may need."""
 STORIES = {"rollout": "examples.demo_rollout", "listen": "examples.webhook_listener"}
 LOCKS = {
     "requirements-dev.lock": ("pyproject.toml", "--group", "dev"),

@@ -17,6 +17,8 @@ from stacks.identity import NAMESPACE, WORKLOADS
 
 AUDIT = 'logName:"cloudaudit.googleapis.com"'
 DATA_ACCESS = 'logName:"cloudaudit.googleapis.com%2Fdata_access"'
+ALL = 100
+"""Per cent."""
 AUDIT_DAYS = 400
 """A year, and time to look at it."""
 OURS = f'resource.type="k8s_container" resource.labels.namespace_name="{NAMESPACE}"'
@@ -37,7 +39,7 @@ NOISE = {
         'logName:"compute.googleapis.com%2Ffirewall"'
         ' jsonPayload.rule_details.reference:"allow-load-balancers" sample(insertId, 0.99)'
     ),
-    # They stand in the audit bucket; data access is logged for each call of each store, and paid by the byte.
+    # Logged for each call of each store, and paid by the byte. What is kept of them stands in the audit bucket.
     "data-access": DATA_ACCESS,
 }
 """What the default bucket does not keep. The audit sink looks for itself."""
@@ -71,17 +73,18 @@ def logs(stack: TerraformStack, environment: Environment) -> None:
     _audit(stack, environment)
     for name, noise in NOISE.items():
         LoggingProjectExclusion(stack, f"noise-{name}", name=f"apx-{name}", filter=noise)
-    left_out = 100 - environment.logs.succeeded_percent
-    for name, (lines, field) in SUCCEEDED.items() if left_out else ():
-        thinned = _thinned(lines, field, left_out)
-        LoggingProjectExclusion(stack, f"noise-{name}", name=f"apx-{name}", filter=thinned)
+    kept_percent = environment.logs.succeeded_percent
+    if kept_percent < ALL:
+        for name, (lines, field) in SUCCEEDED.items():
+            left_out = _left_out(lines, field, kept_percent)
+            LoggingProjectExclusion(stack, f"noise-{name}", name=f"apx-{name}", filter=left_out)
     for name, (lines, label) in COUNTED.items():
         _count(stack, name, lines, label)
 
 
-def _thinned(lines: str, field: str, percent: int) -> str:
-    """Return what takes so many per cent of some lines; those with the same value in the field together."""
-    return f"{lines} sample({field}, {percent / 100:g})"
+def _left_out(lines: str, field: str, kept_percent: int) -> str:
+    """Return what takes all but so many per cent of some lines; those with the same value in the field together."""
+    return f"{lines} sample({field}, {(ALL - kept_percent) / ALL:g})"
 
 
 def _own_calls(environment: Environment) -> str:
@@ -94,7 +97,7 @@ def _own_calls(environment: Environment) -> str:
 
 
 def _audit(stack: TerraformStack, environment: Environment) -> None:
-    left_out = 100 - environment.logs.own_calls_percent
+    kept_percent = environment.logs.own_calls_percent
     bucket = LoggingProjectBucketConfig(
         stack,
         "audit",
@@ -116,10 +119,10 @@ def _audit(stack: TerraformStack, environment: Environment) -> None:
             LoggingProjectSinkExclusions(
                 name="own-calls",
                 description="What every request does to the stores; what failed, and people, are kept",
-                filter=_thinned(_own_calls(environment), "insertId", left_out),
+                filter=_left_out(_own_calls(environment), "insertId", kept_percent),
             )
         ]
-        if left_out
+        if kept_percent < ALL
         else None,
         unique_writer_identity=True,
     )

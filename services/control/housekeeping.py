@@ -5,13 +5,13 @@ from __future__ import annotations
 import structlog
 
 from apx.admission.keys import KeyStore
-from apx.catalog.model import MOST_KEPT_S
+from apx.catalog.model import DAY_S, MOST_KEPT_S
 from apx.clock import Clock
 from apx.requests.ports import BlobStore
 from apx.telemetry.repeated import again_and_again
 
-_HOUR_S, _DAY_S = 3600.0, 86_400.0
-EXPIRED_KEPT_S = 30 * _DAY_S
+_HOUR_S = 3600.0
+EXPIRED_KEPT_S = 30 * DAY_S
 """How long an expired key is still shown, to whoever asks why it is refused."""
 _log = structlog.get_logger(__name__)
 
@@ -35,4 +35,4 @@ async def clear_keys(keys: KeyStore, clock: Clock) -> None:
             await keys.revoke(key_id)
         _log.info("keys.cleared", removed=len(over))
 
-    await again_and_again(once, every_s=_DAY_S, failed="keys.not-cleared")
+    await again_and_again(once, every_s=DAY_S, failed="keys.not-cleared")
